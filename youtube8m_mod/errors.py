@@ -1,0 +1,27 @@
+"""Errors that a user can cause, and how a command reports them."""
+
+import sys
+
+
+class UserError(Exception):
+    """Something that the user can mend: a flag, a file, a record.
+
+    The message is one sentence that names the thing, says what was expected and what came.
+    """
+
+
+def run_main(main, *args):
+    """Runs `main(*args)` as a command and exits.
+
+    A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130.
+    """
+    try:
+        code = main(*args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.stdout.flush()
+    sys.exit(code or 0)
