@@ -1,0 +1,36 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pytest  # noqa: E402
+
+from tests import golden_data  # noqa: E402
+
+_SEEN = {}
+
+
+@pytest.fixture
+def close():
+    """`close(item, what, actual, expected, absolute=..., relative=...)`: asserts closeness and remembers the largest.
+
+    `relative` is to the largest magnitude of the expected array; a difference within either tolerance passes.
+    """
+
+    def check(item, what, actual, expected, absolute=0.0, relative=0.0):
+        difference, ratio = golden_data.max_differences(actual, expected)
+        seen = _SEEN.setdefault((item, what), [0.0, 0.0, absolute, relative])
+        seen[0], seen[1] = max(seen[0], difference), max(seen[1], ratio)
+        assert difference <= absolute or ratio <= relative, (
+            f"{item} {what}: off by {difference:.3g} absolute (allowed {absolute:g}), {ratio:.3g} relative "
+            f"(allowed {relative:g})")
+
+    return check
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _SEEN:
+        terminalreporter.section("largest differences from the original")
+        for (item, what), (difference, ratio, absolute, relative) in sorted(_SEEN.items()):
+            terminalreporter.write_line(f"{item:18} {what:36} absolute {difference:8.2e} ({absolute:g})  "
+                                        f"relative {ratio:8.2e} ({relative:g})")

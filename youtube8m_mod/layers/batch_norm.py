@@ -1,0 +1,33 @@
+"""Batch normalisation with the original's settings."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation with slim's decay and epsilon.
+
+    Args:
+        unbiased_moving_variance: let the moving average take the batch variance with Bessel's correction, as
+            TensorFlow 1's fused kernel does; the normalisation itself is the same. An accident of the original.
+        **kwargs: of `keras.layers.BatchNormalization`; momentum 0.999 and epsilon 1e-3 by default.
+    """
+
+    def __init__(self, unbiased_moving_variance=False, momentum=0.999, epsilon=1e-3, **kwargs):
+        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        self.unbiased_moving_variance = unbiased_moving_variance
+
+    def call(self, inputs, training=None, mask=None):
+        outputs = super().call(inputs, training=training, mask=mask)
+        if self.unbiased_moving_variance and training and self.trainable:
+            axes = list(range(len(inputs.shape) - 1))
+            _, variance = ops.moments(ops.cast(inputs, "float32"), axes=axes)
+            rows = ops.cast(math.prod(ops.shape(inputs)[axis] for axis in axes), "float32")
+            self.moving_variance.assign_add((1 - self.momentum) * variance / (rows - 1))
+        return outputs
+
+    def get_config(self):
+        return super().get_config() | {"unbiased_moving_variance": self.unbiased_moving_variance}

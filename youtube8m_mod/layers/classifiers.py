@@ -1,0 +1,90 @@
+"""Classifiers on top of a pooled video: logistic (Fig. 5) and mixture of experts (the starter code's)."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.layers.initializers import slim_variance_scaling
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class LogisticClassifier(keras.layers.Layer):
+    """One logistic regression a class.
+
+    Args:
+        num_classes: C.
+
+    Call arguments:
+        inputs: `(batch, H)`.
+
+    Returns:
+        (logits, probabilities), float32 `(batch, C)` each.
+    """
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.num_classes),
+                                      initializer=slim_variance_scaling())
+        self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
+
+    @property
+    def regularized_weights(self):
+        """Weights under the l2 penalty."""
+        return [self.kernel, self.bias]
+
+    def call(self, inputs):
+        logits = ops.cast(ops.matmul(inputs, self.kernel), "float32") + ops.cast(self.bias, "float32")
+        return logits, ops.sigmoid(logits)
+
+    def get_config(self):
+        return super().get_config() | {"num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class MixtureOfExpertsClassifier(keras.layers.Layer):
+    """A mixture of E logistic experts a class, with a dummy expert that always says no.
+
+    p_c = sum_{e <= E} softmax_e(gate_ce) sigmoid(expert_ce), the softmax over E + 1 gates: the probabilities are mixed.
+
+    Args:
+        num_classes: C.
+        experts: E.
+
+    Call arguments:
+        inputs: `(batch, H)`.
+
+    Returns:
+        (logits, probabilities), float32 `(batch, C)` each; the logits are those of the mixed probabilities.
+    """
+
+    def __init__(self, num_classes, experts, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes, self.experts = num_classes, experts
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        self.gate_kernel = self.add_weight(name="gate_kernel", shape=(size, self.num_classes * (self.experts + 1)),
+                                           initializer="glorot_uniform")
+        self.expert_kernel = self.add_weight(name="expert_kernel", shape=(size, self.num_classes * self.experts),
+                                             initializer="glorot_uniform")
+        self.expert_bias = self.add_weight(name="expert_bias", shape=(self.num_classes * self.experts,),
+                                           initializer="zeros")
+
+    @property
+    def regularized_weights(self):
+        """Weights under the l2 penalty."""
+        return [self.gate_kernel, self.expert_kernel]
+
+    def call(self, inputs):
+        C, E = self.num_classes, self.experts
+        gates = ops.reshape(ops.matmul(inputs, self.gate_kernel), (-1, C, E + 1))
+        experts = ops.reshape(ops.matmul(inputs, self.expert_kernel) + self.expert_bias, (-1, C, E))
+        gates = ops.softmax(ops.cast(gates, "float32"))[..., :E]
+        probabilities = ops.sum(gates * ops.sigmoid(ops.cast(experts, "float32")), axis=-1)
+        clipped = ops.clip(probabilities, 1e-7, 1 - 1e-7)
+        return ops.log(clipped) - ops.log1p(-clipped), probabilities
+
+    def get_config(self):
+        return super().get_config() | {"num_classes": self.num_classes, "experts": self.experts}

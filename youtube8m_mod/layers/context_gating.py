@@ -1,0 +1,46 @@
+"""Context gating with a squeeze (Fig. 5)."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.layers.batch_norm import BatchNormalization
+from youtube8m_mod.layers.initializers import slim_variance_scaling
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class ContextGating(keras.layers.Layer):
+    """Lets each hidden unit be gated by the others: h * sigmoid(W2 relu(batch_norm(W1 h))).
+
+    Args:
+        reduction: r; W1 maps H to H/r values, W2 back.
+        unbiased_moving_variance: of the batch norm; see `BatchNormalization`.
+
+    Call arguments:
+        inputs: `(batch, H)`.
+
+    Returns:
+        `(batch, H)`.
+    """
+
+    def __init__(self, reduction, unbiased_moving_variance=False, **kwargs):
+        super().__init__(**kwargs)
+        self.reduction = reduction
+        self.unbiased_moving_variance = unbiased_moving_variance
+        self.norm = BatchNormalization(unbiased_moving_variance, name="norm", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        reduced = size // self.reduction
+        if not reduced:
+            raise ValueError(f"Expected at least {self.reduction} features to reduce, came input shape {input_shape}.")
+        self.squeeze = self.add_weight(name="squeeze", shape=(size, reduced), initializer=slim_variance_scaling())
+        self.excite = self.add_weight(name="excite", shape=(reduced, size), initializer=slim_variance_scaling())
+        self.norm.build((None, reduced))
+
+    def call(self, inputs, training=None):
+        gates = ops.relu(self.norm(ops.matmul(inputs, self.squeeze), training=training))
+        return inputs * ops.sigmoid(ops.matmul(gates, self.excite))
+
+    def get_config(self):
+        return super().get_config() | {
+            "reduction": self.reduction, "unbiased_moving_variance": self.unbiased_moving_variance}

@@ -1,0 +1,91 @@
+"""The deep bag of frames of the starter code (Table 1's baseline)."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.layers.batch_norm import BatchNormalization
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class DeepBagOfFrames(keras.layers.Layer):
+    """Pooling over the cluster activations of sampled frames.
+
+    `sampled_frames` frames are drawn with replacement in training; in inference they stand at even distances, so that
+    the same video always gives the same scores (the starter code draws there too). Each frame is l2-normalised and
+    batch-normalised, projected on the clusters, batch-normalised and squashed; the maximum over frames is projected to
+    the hidden size, batch-normalised and squashed.
+
+    Args:
+        clusters: width of the bag.
+        hidden_size: H.
+        sampled_frames: frames drawn from a video.
+        activation: what squashes: "sigmoid", as the paper's baseline, or "relu6".
+        pooling: over frames: "max", as the paper's baseline, or "average".
+        l2_normalize: whether frames are l2-normalised first; False where the input is already.
+        unbiased_moving_variance: of the batch norms; see `BatchNormalization`.
+        seed: of the drawing.
+
+    Call arguments:
+        inputs: `(batch, frames, features)`, dequantised.
+        num_frames: `(batch,)`, frames to draw from; None: all.
+        frame_index: int `(batch, sampled_frames)`, frames to use in place of drawing.
+
+    Returns:
+        `(batch, H)`.
+    """
+
+    def __init__(self, clusters, hidden_size, sampled_frames=30, activation="sigmoid", pooling="max",
+                 l2_normalize=True, unbiased_moving_variance=False, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.clusters, self.hidden_size, self.sampled_frames = clusters, hidden_size, sampled_frames
+        if activation not in ("sigmoid", "relu6") or pooling not in ("max", "average"):
+            raise ValueError('Expected activation "sigmoid" or "relu6" and pooling "max" or "average", '
+                             f'came "{activation}" and "{pooling}".')
+        self.activation, self.pooling = activation, pooling
+        self.l2_normalize, self.unbiased_moving_variance, self.seed = l2_normalize, unbiased_moving_variance, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.input_norm, self.cluster_norm, self.hidden_norm = (
+            BatchNormalization(unbiased_moving_variance, name=name, dtype=self.dtype_policy)
+            for name in ("input_norm", "cluster_norm", "hidden_norm"))
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        self.cluster_kernel = self.add_weight(
+            name="cluster_kernel", shape=(size, self.clusters),
+            initializer=keras.initializers.RandomNormal(stddev=size**-0.5))
+        self.hidden_kernel = self.add_weight(
+            name="hidden_kernel", shape=(self.clusters, self.hidden_size),
+            initializer=keras.initializers.RandomNormal(stddev=self.clusters**-0.5))
+        self.input_norm.build((None, None, size))
+        self.cluster_norm.build((None, None, self.clusters))
+        self.hidden_norm.build((None, self.hidden_size))
+
+    def call(self, inputs, num_frames=None, frame_index=None, training=None):
+        if frame_index is None:
+            frame_index = self._draw(inputs, num_frames, training)
+        if self.l2_normalize:
+            squared_norm = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
+            inputs = inputs * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+        frames = ops.take_along_axis(inputs, frame_index[:, :, None], axis=1)           # (B, S, N)
+        frames = self.input_norm(frames, training=training)
+        bag = self.cluster_norm(ops.matmul(frames, self.cluster_kernel), training=training)
+        squash = ops.sigmoid if self.activation == "sigmoid" else ops.relu6
+        bag = (ops.max if self.pooling == "max" else ops.mean)(squash(bag), axis=1)     # (B, clusters)
+        return squash(self.hidden_norm(ops.matmul(bag, self.hidden_kernel), training=training))
+
+    def _draw(self, inputs, num_frames, training):
+        batch, frames = ops.shape(inputs)[:2]
+        count = self.sampled_frames
+        if training:
+            position = keras.random.uniform((batch, count), seed=self.seed_generator)
+        else:
+            position = ops.broadcast_to((ops.arange(count, dtype="float32") + 0.5) / count, (batch, count))
+        if num_frames is None:
+            num_frames = ops.full((batch,), frames)
+        return ops.cast(position * ops.cast(num_frames, "float32")[:, None], "int32")   # floor: both are >= 0
+
+    def get_config(self):
+        return super().get_config() | {
+            "clusters": self.clusters, "hidden_size": self.hidden_size, "sampled_frames": self.sampled_frames,
+            "activation": self.activation, "pooling": self.pooling, "l2_normalize": self.l2_normalize,
+            "unbiased_moving_variance": self.unbiased_moving_variance, "seed": self.seed}

@@ -1,0 +1,70 @@
+"""From stored features to the model's input: dequantising and de-whitening."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from youtube8m_mod.errors import UserError
+
+DEQUANTIZE_SCALE = 4 / 255
+DEQUANTIZE_OFFSET = 4 / 512 - 2
+WHITENED_OFFSET = 4 / 512  # What the dataset's quantiser added to its PCA features.
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class FeatureScaling(keras.layers.Layer):
+    """Dequantises bytes, zeroes absent frames, undoes the PCA whitening of the first feature.
+
+    With byte b: x = b * 4/255 + 4/512 - 2, and 0 in frames that do not exist. Then (x - 4/512) * scale in the first
+    `whitened_size` columns, where scale = sqrt(PCA eigenvalue) + 1e-4; other columns stay. The scale is a weight of
+    the layer: a saved model carries it. Float features are taken as dequantised already.
+
+    Args:
+        whitened_size: width of the de-whitened feature (rgb: 1024); 0 only dequantises.
+
+    Call arguments:
+        features: uint8 or float `(batch, frames, features)`.
+        present_frames: `(batch,)`, leading frames that exist; None: all.
+
+    Returns:
+        float32 `(batch, frames, features)`.
+    """
+
+    def __init__(self, whitened_size, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.whitened_size = whitened_size
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if self.whitened_size > width:
+            raise ValueError(f"Expected at least {self.whitened_size} features, came input shape {input_shape}.")
+        self.scale = self.add_weight(name="scale", shape=(width,), initializer="ones", trainable=False)
+        offset = np.zeros(width, np.float32)
+        offset[:self.whitened_size] = WHITENED_OFFSET
+        self.offset = offset
+
+    def call(self, features, present_frames=None):
+        quantized = features.dtype == "uint8"
+        features = ops.cast(features, "float32")
+        if quantized:
+            features = features * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET
+        if present_frames is not None:
+            present = ops.arange(ops.shape(features)[1], dtype="int32") < ops.cast(present_frames, "int32")[:, None]
+            features = ops.where(present[:, :, None], features, 0.0)
+        return (features - self.offset) * self.scale
+
+    def set_eigenvalues(self, eigenvalues):
+        """Sets the scale from the dataset's PCA eigenvalues, `(n,)` or `(n, 1)`, n >= whitened_size."""
+        eigenvalues = np.asarray(eigenvalues)
+        flat = eigenvalues.reshape(-1)
+        if eigenvalues.dtype.kind not in "fiu" or eigenvalues.size != eigenvalues.shape[0] \
+                or flat.size < self.whitened_size or not np.all(flat[:self.whitened_size] >= 0):
+            raise UserError(f"The PCA eigenvalues must be an array of at least {self.whitened_size} numbers >= 0, "
+                            f"came {eigenvalues.dtype} of shape {eigenvalues.shape}.")
+        scale = np.ones(self.scale.shape, np.float32)
+        leading = np.sqrt(flat[:self.whitened_size].astype(np.float64)).astype(np.float32)
+        scale[:self.whitened_size] = leading + np.float32(1e-4)
+        self.scale.assign(scale)
+
+    def get_config(self):
+        return super().get_config() | {"whitened_size": self.whitened_size}

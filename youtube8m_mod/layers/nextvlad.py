@@ -1,0 +1,102 @@
+"""The NeXtVLAD pooling layer (Fig. 2, Eq. 2-5)."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.layers.batch_norm import BatchNormalization
+from youtube8m_mod.layers.initializers import slim_variance_scaling
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class NeXtVLAD(keras.layers.Layer):
+    """Aggregates the frames of a video into K residual vectors, shared by G groups.
+
+    A frame x of N values is expanded to lambda N values and split into G groups x^g. Group g has an attention
+    alpha_g = sigmoid(w_g^T x + b_g) (Eq. 3) and an assignment alpha_gk, a softmax over the K clusters; then
+
+        y_jk = sum_{i,g} alpha_g(x_i) alpha_gk(x_i) (x^g_ij - c_jk)    (Eq. 2, 4)
+
+    is l2-normalised over j (Eq. 5), flattened as [feature, cluster], and batch-normalised.
+
+    Args:
+        groups: G; must divide the expanded width.
+        clusters: K.
+        expansion: lambda; the expanded width is int(lambda N).
+        training_rows: batch x frames of a training step where known; above lambda N / (lambda - 1) rows the
+            expansion is multiplied into the projections of attention and assignment, which is exact and saves
+            operations. None never does.
+
+    Call arguments:
+        inputs: `(batch, frames, features)`.
+        frame_mask: bool `(batch, frames)`, frames that may contribute; None: all. Masked frames still count in the
+            batch-norm statistics of the assignment, as in the original.
+
+    Returns:
+        `(batch, expanded width / G * K)`.
+
+    Reference: R. Lin, J. Xiao, J. Fan, NeXtVLAD, https://arxiv.org/abs/1811.05014.
+    """
+
+    def __init__(self, groups, clusters, expansion=2, training_rows=None, **kwargs):
+        super().__init__(**kwargs)
+        self.groups, self.clusters, self.expansion = groups, clusters, expansion
+        self.training_rows = training_rows
+        self.assignment_norm = BatchNormalization(name="assignment_norm", dtype=self.dtype_policy)
+        self.output_norm = BatchNormalization(name="output_norm", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        width = int(self.expansion * size)
+        if width < 1 or width % self.groups:
+            raise ValueError(f"{size} features expanded by {self.expansion:g} to {width} must split into "
+                             f"{self.groups} groups of equal width; came input shape {input_shape}.")
+        G, K = self.groups, self.clusters
+        self.group_width = width // G
+
+        def weight(name, shape, initializer=None):
+            return self.add_weight(name=name, shape=shape, initializer=initializer or slim_variance_scaling())
+
+        self.expansion_kernel = weight("expansion_kernel", (size, width))
+        self.expansion_bias = weight("expansion_bias", (width,), "zeros")
+        self.attention_kernel = weight("attention_kernel", (width, G))
+        self.attention_bias = weight("attention_bias", (G,), "zeros")
+        self.assignment_kernel = weight("assignment_kernel", (width, G * K))
+        self.centers = weight("centers", (1, self.group_width, K))
+        self.assignment_norm.build((None, None, G * K))
+        self.output_norm.build((None, self.group_width * K))
+        self.folds = self.training_rows is not None and self.training_rows * (width - size) > size * width
+
+    def call(self, inputs, frame_mask=None, training=None):
+        G, K, F = self.groups, self.clusters, self.group_width
+        batch, frames = ops.shape(inputs)[:2]
+
+        expanded = ops.matmul(inputs, self.expansion_kernel) + self.expansion_bias       # (B, M, G*F)
+        attention, assignment = self._projections(inputs, expanded, training)            # (B, M, G), (B, M, G*K)
+        attention = ops.sigmoid(attention + self.attention_bias)
+        if frame_mask is not None:
+            attention = attention * ops.cast(frame_mask, attention.dtype)[:, :, None]
+        assignment = self.assignment_norm(assignment, training=training)
+        assignment = ops.softmax(ops.reshape(assignment, (batch, frames * G, K)))        # (B, M*G, K)
+        assignment = assignment * ops.reshape(attention, (batch, frames * G, 1))
+
+        grouped = ops.reshape(expanded, (batch, frames * G, F))                          # (B, M*G, F)
+        vlad = ops.matmul(ops.transpose(grouped, (0, 2, 1)), assignment)                 # (B, F, K)
+        vlad = vlad - ops.sum(assignment, axis=1, keepdims=True) * self.centers
+        vlad = ops.cast(vlad, "float32")
+        squared_norm = ops.sum(ops.square(vlad), axis=1, keepdims=True)
+        vlad = vlad * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+        return self.output_norm(ops.reshape(vlad, (batch, F * K)), training=training)    # (B, F*K)
+
+    def _projections(self, inputs, expanded, training):
+        """Attention and assignment before bias and normalisation: of the expansion, or folded with it."""
+        if not (training and self.folds):
+            return ops.matmul(expanded, self.attention_kernel), ops.matmul(expanded, self.assignment_kernel)
+        kernel = ops.concatenate([self.attention_kernel, self.assignment_kernel], axis=1)
+        folded = ops.matmul(inputs, ops.matmul(self.expansion_kernel, kernel))
+        folded = folded + ops.matmul(self.expansion_bias[None], kernel)
+        return folded[..., :self.groups], folded[..., self.groups:]
+
+    def get_config(self):
+        return super().get_config() | {
+            "groups": self.groups, "clusters": self.clusters, "expansion": self.expansion,
+            "training_rows": self.training_rows}

@@ -1,0 +1,68 @@
+"""A mixture: a node that mixes the logits of its children (Fig. 6; Fig. 7 is two levels of it)."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.layers.logit_mixing import LogitMixing
+from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
+from youtube8m_mod.models.tree import NodeOutput
+
+
+class Mixture(keras.layers.Layer):
+    """A node of the tree: its children are leaves or mixtures.
+
+    Args:
+        children: layers that give a `NodeOutput`.
+        averages_learn: of the mixing net; see `LogitMixing`.
+
+    Call arguments:
+        frames: scaled features `(batch, frames, features)`.
+        num_frames: `(batch,)`, frames to attend to; None: all.
+
+    Returns:
+        a `NodeOutput` of the whole subtree.
+    """
+
+    def __init__(self, children, averages_learn=True, **kwargs):
+        super().__init__(**kwargs)
+        self.nodes = list(children)
+        self.mixing = LogitMixing(len(self.nodes), averages_learn, name="mixing")
+
+    def build(self, frames_shape):
+        for node in self.nodes:
+            if not node.built:
+                node.build(frames_shape)
+        self.mixing.build(frames_shape)
+
+    def call(self, frames, num_frames=None, training=None):
+        return self.mix(frames, [node(frames, num_frames, training=training) for node in self.nodes], training)
+
+    def mix(self, frames, outputs, training=None):
+        """The node's output from those of its children."""
+        logits, weights = self.mixing(frames, [output.logits for output in outputs], training=training)
+        return NodeOutput(logits, ops.sigmoid(logits), weights, tuple(outputs))
+
+    @property
+    def regularized_weights(self):
+        return [weight for node in self.nodes for weight in node.regularized_weights]
+
+
+def make_node(config, depth, name, leaf_options, averages_learn=True):
+    """The node of `config`'s tree at a depth: a leaf, or a `Mixture` of nodes one level deeper.
+
+    Args:
+        config: a `ModelConfig`.
+        depth: levels above the node; 0 is the root.
+        name: of the node: its number among its siblings.
+        leaf_options: keyword arguments of the leaves; `seed` must be an iterator of seeds.
+        averages_learn: of the node's own mixing net.
+    """
+    if depth < len(config.branching):
+        children = [make_node(config, depth + 1, str(index), leaf_options)
+                    for index in range(config.branching[depth])]
+        return Mixture(children, averages_learn, name=name, dtype=leaf_options["dtype"])
+    options = leaf_options | {"seed": next(leaf_options["seed"])}
+    if config.pooling == "dbof":
+        return DBoFModel(config, name=name, seed=options["seed"], dtype=options["dtype"],
+                         unbiased_moving_variance=options["unbiased_moving_variance"])
+    return NeXtVLADModel(config, name=name, **options)

@@ -1,0 +1,99 @@
+"""The NeXtVLAD model (Fig. 5) and the deep-bag-of-frames baseline: the leaves of a tree."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.layers.batch_norm import BatchNormalization
+from youtube8m_mod.layers.classifiers import LogisticClassifier, MixtureOfExpertsClassifier
+from youtube8m_mod.layers.context_gating import ContextGating
+from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
+from youtube8m_mod.layers.initializers import slim_variance_scaling
+from youtube8m_mod.layers.nextvlad import NeXtVLAD
+from youtube8m_mod.models.tree import NodeOutput
+
+
+class NeXtVLADModel(keras.layers.Layer):
+    """A NeXtVLAD pooling for each feature, a hidden layer, context gating, a logistic classifier (Fig. 5).
+
+    Args:
+        config: a `ModelConfig` with pooling "nextvlad".
+        dropout: rate on the pooled features.
+        unbiased_moving_variance: of the gating's batch norm; an accident of the original's mixtures.
+        training_rows: batch x frames of a training step; see `NeXtVLAD`.
+        seed: of the dropout.
+
+    Call arguments:
+        frames: scaled features `(batch, frames, features)`.
+        num_frames: `(batch,)`, frames to attend to; None: all.
+
+    Returns:
+        a `NodeOutput` without children.
+    """
+
+    def __init__(self, config, dropout=0.0, unbiased_moving_variance=False, training_rows=None, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        self.config = config
+        self.poolings = [
+            NeXtVLAD(groups, clusters, config.expansion, training_rows, name=f"{name}_vlad", dtype=policy)
+            for name, _, groups, clusters in config.streams]
+        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
+        self.hidden = keras.layers.Dense(config.hidden_size, use_bias=False, name="hidden", dtype=policy,
+                                         kernel_initializer=slim_variance_scaling())
+        self.hidden_norm = BatchNormalization(name="hidden_norm", dtype=policy)
+        self.gating = ContextGating(config.gating_reduction, unbiased_moving_variance, name="gating", dtype=policy)
+        self.classifier = LogisticClassifier(config.num_classes, name="classifier", dtype=policy)
+
+    def build(self, frames_shape):
+        width = 0
+        for pooling, size in zip(self.poolings, self.config.feature_sizes):
+            pooling.build((None, None, size))
+            width += pooling.group_width * pooling.clusters
+        self.hidden.build((None, width))
+        self.hidden_norm.build((None, self.config.hidden_size))
+        self.gating.build((None, self.config.hidden_size))
+        self.classifier.build((None, self.config.hidden_size))
+
+    def call(self, frames, num_frames=None, training=None):
+        frame_mask = None
+        if num_frames is not None:
+            frame_mask = ops.arange(ops.shape(frames)[1], dtype="int32") < ops.cast(num_frames, "int32")[:, None]
+        pooled, start = [], 0
+        for pooling, size in zip(self.poolings, self.config.feature_sizes):
+            pooled.append(pooling(frames[..., start:start + size], frame_mask, training=training))
+            start += size
+        hidden = self.dropout(ops.concatenate(pooled, axis=1), training=training)
+        hidden = self.hidden_norm(self.hidden(hidden), training=training)
+        logits, probabilities = self.classifier(self.gating(hidden, training=training))
+        return NodeOutput(logits, probabilities)
+
+    @property
+    def regularized_weights(self):
+        return self.classifier.regularized_weights
+
+
+class DBoFModel(keras.layers.Layer):
+    """The starter code's baseline: a deep bag of frames and a mixture-of-experts classifier (Table 1).
+
+    Arguments and results as `NeXtVLADModel`; there is no dropout, and frames are dequantised only.
+    """
+
+    def __init__(self, config, unbiased_moving_variance=False, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        self.bag = DeepBagOfFrames(config.clusters, config.hidden_size, config.sampled_frames, seed=seed, name="bag",
+                                   unbiased_moving_variance=unbiased_moving_variance, dtype=policy)
+        self.classifier = MixtureOfExpertsClassifier(config.num_classes, config.experts, name="classifier",
+                                                     dtype=policy)
+        self.config = config
+
+    def build(self, frames_shape):
+        self.bag.build((None, None, self.config.feature_size))
+        self.classifier.build((None, self.config.hidden_size))
+
+    def call(self, frames, num_frames=None, training=None):
+        return NodeOutput(*self.classifier(self.bag(frames, num_frames, training=training)))
+
+    @property
+    def regularized_weights(self):
+        return self.classifier.regularized_weights

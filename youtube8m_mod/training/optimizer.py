@@ -1,0 +1,79 @@
+"""Adam as one fused operation a variable, and the original's learning-rate schedule."""
+
+import keras
+import tensorflow as tf
+
+
+class StaircaseDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """base * decay^floor(examples seen / decay_examples), as the original counts examples: step * batch size."""
+
+    def __init__(self, base_learning_rate, batch_size, decay, decay_examples):
+        self.base_learning_rate, self.batch_size = base_learning_rate, batch_size
+        self.decay, self.decay_examples = decay, decay_examples
+
+    def __call__(self, step):
+        decays = tf.cast(step, tf.int64) * self.batch_size // self.decay_examples
+        return self.base_learning_rate * tf.pow(tf.constant(self.decay, tf.float32), tf.cast(decays, tf.float32))
+
+    def get_config(self):
+        return {"base_learning_rate": self.base_learning_rate, "batch_size": self.batch_size,
+                "decay": self.decay, "decay_examples": self.decay_examples}
+
+
+class FusedAdam(keras.optimizers.Optimizer):
+    """Adam (Kingma and Ba, 2015) through TensorFlow's fused kernel, numerically that of TensorFlow 1.
+
+    Moments lie on the device of their variable. A gradient is clipped to `clip_norm` by its own norm, and is touched
+    only where its norm exceeds it. The bias correction's powers of beta are variables of their own: finetuning carries
+    the moments over and resets the step, and the correction goes on.
+
+    Args:
+        learning_rate: a number or a schedule of the step.
+        beta_1, beta_2, epsilon: as in the paper; epsilon is added to the root of the uncorrected second moment.
+        clip_norm: largest norm of a variable's gradient; 0 does not clip.
+    """
+
+    def __init__(self, learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=1.0, name="adam", **kwargs):
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.beta_1, self.beta_2, self.epsilon, self.clip_norm = beta_1, beta_2, epsilon, clip_norm
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.first_moments = [self.add_variable_from_reference(variable, name="m") for variable in variables]
+        self.second_moments = [self.add_variable_from_reference(variable, name="v") for variable in variables]
+        self.beta_1_power, self.beta_2_power = (
+            self.add_variable(shape=(), dtype="float32", name=name, aggregation="only_first_replica",
+                              initializer=keras.initializers.Constant(value))
+            for name, value in (("beta_1_power", self.beta_1), ("beta_2_power", self.beta_2)))
+
+    def add_variable_from_reference(self, reference_variable, *args, **kwargs):
+        # Without the scope, Keras puts every slot on the default device.
+        with tf.device(getattr(reference_variable.value, "device", None)):
+            return super().add_variable_from_reference(reference_variable, *args, **kwargs)
+
+    def apply(self, grads, trainable_variables=None):
+        iterations = super().apply(grads, trainable_variables)
+        self.beta_1_power.assign(self.beta_1_power * self.beta_1)
+        self.beta_2_power.assign(self.beta_2_power * self.beta_2)
+        return iterations
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        gradient = self._clipped(tf.cast(gradient, variable.dtype))
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle, m=self.first_moments[index].value.handle, v=self.second_moments[index].value.handle,
+            beta1_power=self.beta_1_power.value, beta2_power=self.beta_2_power.value,
+            lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon,
+            grad=gradient)
+
+    def _clipped(self, gradient):
+        if not self.clip_norm:
+            return gradient
+        norm = tf.norm(gradient)
+        return tf.cond(norm > self.clip_norm, lambda: gradient * (self.clip_norm / norm), lambda: gradient)
+
+    def get_config(self):
+        return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon,
+                                       "clip_norm": self.clip_norm}
