@@ -15,7 +15,7 @@ DATASET_SITE = "https://research.google.com/youtube8m/download.html"
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
-def _check_types(config):
+def check_types(config):
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), field.type
         if kind in _TUPLES:
@@ -52,7 +52,7 @@ class ModelConfig:
     sampled_frames: int = 30  # "dbof" only: frames drawn from a video.
 
     def __post_init__(self):
-        _check_types(self)
+        check_types(self)
         if len(self.feature_names) != len(self.feature_sizes) or not self.feature_names:
             raise UserError(f"feature_sizes must have one size for each of feature_names {self.feature_names}, "
                             f"came {self.feature_sizes}.")
@@ -118,7 +118,7 @@ class PhaseConfig:
     original_accidents: bool = False  # Train with the original's accidents too (docs/fidelity.md).
 
     def __post_init__(self):
-        _check_types(self)
+        check_types(self)
         for field in ("batch_size", "learning_rate_decay_examples"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, came {getattr(self, field)}.")
