@@ -7,6 +7,7 @@ A video-level record is an `Example`: `id`, `labels`, and one list of floats for
 """
 
 import contextlib
+import dataclasses
 import os
 import uuid
 
@@ -22,6 +23,8 @@ LAST_SEGMENT_START = MAX_FRAMES - SEGMENT_FRAMES
 ID_KEY = "id"
 # MediaPipe's names for what `id` is in the dataset; read from float records that have no `id`.
 MEDIAPIPE_ID_KEYS = ("example/id", "clip/media_id", "clip/data_path")
+# An id stands in CSV files and in `id:start` pairs, so it is free of blanks, commas, colons and quotes.
+ID_PATTERN = r'[^\x00-\x20,:"\x7f]+'
 LABELS_KEY = "labels"
 SEGMENT_STARTS_KEY = "segment_start_times"
 SEGMENT_ENDS_KEY = "segment_end_times"
@@ -31,6 +34,25 @@ MEAN_PREFIX = "mean_"  # A video-level record has the mean of feature <name> und
 
 DEQUANTIZE_SCALE = 4 / 255
 DEQUANTIZE_OFFSET = 4 / 512 - 2
+
+
+QUANTIZED, FLOAT, VIDEO_LEVEL = "frame-level, quantised", "frame-level, float", "video-level"
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordSpec:
+    """What a record must hold to be read."""
+
+    kind: str  # QUANTIZED, FLOAT or VIDEO_LEVEL.
+    keys: tuple[str, ...]  # Key of each feature.
+    sizes: tuple[int, ...]  # Values of each feature in a frame.
+    num_classes: int
+    segments: bool  # Read rated segments, not whole videos.
+
+    @property
+    def id_keys(self):
+        """Keys that may hold the id; the first that does counts."""
+        return (ID_KEY, *MEDIAPIPE_ID_KEYS) if self.kind == FLOAT else (ID_KEY,)
 
 
 def dequantize(quantized):

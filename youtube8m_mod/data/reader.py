@@ -1,0 +1,232 @@
+"""The reader: batches of videos or of rated segments from the dataset's TFRecords.
+
+A batch is a dict:
+
+* `ids` string (B,)
+* `features` uint8 (B, M, D), quantised, the features side by side; float32, already dequantised, from float records
+* `num_frames` int32 (B,): frames that count; always 5 for a segment
+* `present_frames` int32 (B,): leading rows that exist. The others are padding, which means 0 *after* dequantising.
+* `labels` uint8 (B, C), multi-hot
+* `label_weights` uint8 (B, C), segments only: 1 where the class was rated
+* `start_times` int32 (B,), segments only
+
+M is `max_frames` for videos and 5 for segments. Records are numbered from 0 in messages.
+"""
+
+import contextlib
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data import parse, records, shards
+from youtube8m_mod.data.detect import detect
+from youtube8m_mod.data.tally import Tally
+from youtube8m_mod.errors import UserError
+
+_END_OF_FILE = b"\xff end of file"  # No record: its first byte starts no field of a protocol buffer.
+_READ_BUFFER = 1 << 20
+_OPEN_FILES = 16
+_SHUFFLED_RECORDS = 1024  # Whole videos of up to 350 KB.
+_SHUFFLED_SEGMENTS = 8192  # Segments of 14 KB.
+
+
+class Reader:
+    """Reads the files of a pattern, all of one kind, which the first record tells.
+
+    Frame-level records hold quantised bytes or, as MediaPipe writes them, floats. Video-level records are read as videos
+    of one frame, whose features stand under `mean_<name>`.
+
+    Args:
+        data_pattern: glob, or a comma-separated list of them.
+        config: what gives `feature_names`, `feature_sizes`, `num_classes` and `max_frames`: a `ModelConfig`.
+        segments: read the rated segments, not whole videos.
+        max_frames: M, where it shall not be `config.max_frames` (1 for video-level records).
+        skip_bad_records: count and skip what cannot be read, instead of stopping there.
+        max_bad_share: with `skip_bad_records`, the share of bad records from which on a pass is refused.
+        num_shards, shard_index: read every num_shards-th file only, from shard_index on.
+
+    Attributes:
+        paths: the files.
+        spec: `records.RecordSpec`, of which `kind` is the kind of the records.
+        max_frames: M.
+
+    Raises:
+        UserError: naming the pattern, the file or the record.
+    """
+
+    def __init__(self, data_pattern, config, *, segments=False, max_frames=None, skip_bad_records=False,
+                 max_bad_share=0.01, num_shards=1, shard_index=0):
+        if not 0 <= max_bad_share <= 1:
+            raise UserError(f"max_bad_share must be from 0 to 1, came {max_bad_share}.")
+        self.paths = shards.list_shards(data_pattern, num_shards, shard_index)
+        self.spec = detect(self.paths, config, segments, skip_bad_records)
+        whole = self.spec.kind == records.VIDEO_LEVEL
+        self.max_frames = SEGMENT_FRAMES if segments else max_frames or (1 if whole else config.max_frames)
+        self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
+
+    def read(self, batch_size, *, seed=None, epoch=0, skip_batches=0, drop_remainder=False, paths=None,
+             shuffle_buffer=None):
+        """One pass over the files: each record once.
+
+        Args:
+            seed: shuffles files and records, differently in each `epoch`; the same seed, epoch and files give the same
+                order. None reads in the order of the files and of the records therein.
+            epoch: number of the pass.
+            skip_batches: leave out so many batches of the pass, which gives exactly the rest of it. Where a record is
+                an example, they are skipped before they are parsed.
+            drop_remainder: leave out the last batch if it is smaller.
+            paths: files to read, where not all of `self.paths`.
+            shuffle_buffer: examples among which is drawn.
+
+        Returns:
+            `Batches`.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, came {batch_size}.")
+        tally = Tally(self.spec, self.skip_bad_records, self.max_bad_share)
+        paths = self.paths if paths is None else list(paths)
+        random = None if seed is None else np.random.default_rng([seed, epoch])
+        if random is not None:
+            paths = [paths[i] for i in random.permutation(len(paths))]
+
+        segments = self.spec.segments
+        buffer = shuffle_buffer or (_SHUFFLED_SEGMENTS if segments else _SHUFFLED_RECORDS)
+        data = _raw_records(paths, tally, 1 if random is None else _OPEN_FILES)
+        skipped = skip_batches * batch_size
+        early = not segments and not self.skip_bad_records
+        if random is not None and not segments:
+            data = data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
+        if early and skipped:
+            data = data.skip(skipped)
+        data = data.map(_parser(self.spec, self.max_frames, tally, self.skip_bad_records),
+                        num_parallel_calls=tf.data.AUTOTUNE)
+        if segments:
+            data = data.unbatch()
+            if random is not None:
+                data = data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
+        elif self.skip_bad_records:
+            data = data.filter(lambda example: example["present_frames"] > 0)
+        if not early and skipped:
+            data = data.skip(skipped)
+        data = data.batch(batch_size, drop_remainder=drop_remainder).prefetch(2)
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return Batches(data.with_options(options), tally)
+
+
+class Batches:
+    """One pass over the data: iterate over it for batches, with errors as `UserError`.
+
+    Where something else iterates over `dataset` (`fit`, a distribution strategy), do it inside
+    `with batches.named_errors():` and call `finish()` at the end of the pass.
+
+    Attributes:
+        dataset: the `tf.data.Dataset`.
+        counts: `tally.Counts`.
+    """
+
+    def __init__(self, dataset, tally):
+        self.dataset, self._tally = dataset, tally
+
+    @property
+    def counts(self):
+        return self._tally.counts
+
+    def __iter__(self):
+        with self.named_errors():
+            for batch in self.dataset:
+                if self._tally.error:
+                    raise self._tally.error
+                yield batch
+        self.finish()
+
+    @contextlib.contextmanager
+    def named_errors(self):
+        """Turns errors that records raise inside TensorFlow into a `UserError` that names file and record."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self._explain(error)
+            if self._tally.error:
+                raise self._tally.error from error
+            raise
+
+    def finish(self):
+        """Raises `UserError` where the pass, now over, met too many bad records, or none at all."""
+        if self._tally.error:
+            raise self._tally.error
+        self._tally.ended()
+
+    def _explain(self, error):
+        """Finds the record that the parser did not like: its message holds the name that `_parser` gave."""
+        named = re.search(r"<record (\d+) of (.*?)>", error.message, re.DOTALL)
+        if named and not self._tally.error:
+            index, path = int(named[1]), named[2]
+            serialized = next(tf.data.TFRecordDataset(path).skip(index).as_numpy_iterator())
+            with contextlib.suppress(UserError):
+                self._tally.invalid(path.encode(), index, serialized)
+
+
+def _raw_records(paths, tally, open_files):
+    """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
+
+    def read_file(path):
+        count = tf.numpy_function(tally.opened, [path], tf.int64)
+        count.set_shape([])
+        # A reading error ends the file. Whether there was one is told by the bytes that were read.
+        data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors()
+        data = data.concatenate(tf.data.Dataset.from_tensors(tf.constant(_END_OF_FILE)))
+
+        def number(place, serialized):
+            index, offset = place
+            after = offset + tf.cast(tf.strings.length(serialized), tf.int64) + shards.FRAME_BYTES
+            return (index + 1, after), (path, index, offset, serialized)
+
+        def is_record(path, index, offset, serialized):
+            return tf.cond(serialized == _END_OF_FILE,
+                           lambda: tf.ensure_shape(
+                               tf.numpy_function(tally.closed, [path, index, offset], tf.bool), []),
+                           lambda: True)
+
+        data = data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
+        return data.filter(is_record).map(lambda path, index, offset, serialized: (path, index, serialized))
+
+    data = tf.data.Dataset.from_tensor_slices(paths)
+    if open_files == 1:
+        return data.flat_map(read_file)
+    return data.interleave(read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _parser(spec, max_frames, tally, skip_bad):
+    """The function from (path, number, serialized) to a video, or to the segments of a video.
+
+    A bad record makes it raise, or with `skip_bad` gives no segments or a video of no frames.
+    """
+
+    def guarded_fields(serialized, name):
+        # The parser raises on malformed bytes; a dataset is the only thing in a graph that can go on after it.
+        data = tf.data.Dataset.from_tensors(serialized).map(lambda serialized: parse.fields(serialized, name, spec))
+        data = data.ignore_errors().concatenate(tf.data.Dataset.from_tensors(parse.blank_fields(spec)))
+        return data.take(1).get_single_element()
+
+    def example(fields):
+        if not spec.segments:
+            return parse.video(fields, spec, max_frames)
+        result = parse.segments(fields, spec)
+        past_end = tf.math.count_nonzero(result["present_frames"] < SEGMENT_FRAMES)
+        tf.cond(past_end > 0, lambda: tf.numpy_function(tally.past_end, [past_end], tf.bool), lambda: False)
+        return result
+
+    def nothing(path, index, serialized):
+        tf.numpy_function(tally.invalid, [path, index, serialized], tf.bool)
+        return parse.no_segments(spec) if spec.segments else parse.blank_video(spec, max_frames)
+
+    def parse_record(path, index, serialized):
+        name = tf.strings.join(["<record ", tf.strings.as_string(index), " of ", path, ">"])
+        fields = guarded_fields(serialized, name) if skip_bad else parse.fields(serialized, name, spec)
+        return tf.cond(fields["valid"], lambda: example(fields), lambda: nothing(path, index, serialized))
+
+    return parse_record

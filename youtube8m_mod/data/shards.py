@@ -1,0 +1,88 @@
+"""TFRecord files: which there are, whether they can be read, and where one is damaged."""
+
+import os
+import struct
+
+from youtube8m_mod import files
+from youtube8m_mod.errors import UserError
+
+LENGTH_BYTES = 8
+FRAME_BYTES = 16  # Around a record: its length, a checksum of that, and a checksum of the record.
+
+
+def list_shards(pattern, num_shards=1, shard_index=0):
+    """Sorted files that match `pattern`; with `num_shards` every num_shards-th of them, from `shard_index` on.
+
+    Raises:
+        UserError: where nothing matches, where there are fewer files than shards, and for local files that cannot be
+            read (remote ones are looked at when their turn comes).
+    """
+    paths = files.glob(pattern)
+    if not paths:
+        raise UserError(f'No file matches "{pattern}".')
+    if not 0 <= shard_index < num_shards:
+        raise UserError(f"shard_index must be from 0 to {num_shards - 1} (num_shards - 1), came {shard_index}.")
+    if num_shards > len(paths):
+        raise UserError(f'num_shards must be at most {len(paths)}, the number of files that match "{pattern}", '
+                        f"came {num_shards}.")
+    paths = paths[shard_index::num_shards]
+    for path in paths:
+        if not is_remote(path):
+            check_readable(path)
+    return paths
+
+
+def is_remote(path):
+    return "://" in path
+
+
+def check_readable(path):
+    """Raises `UserError` where `path` is missing, a directory, not readable, or a gzip file."""
+    if files.is_dir(path):
+        raise UserError(f"Cannot read {path}: it is a directory, a TFRecord file was expected.")
+    with files.open_file(path, "rb") as file:
+        if file.read(2) == b"\x1f\x8b":
+            raise UserError(f"Cannot read {path}: it is a gzip file, a TFRecord file that is not compressed was "
+                            "expected (gunzip it).")
+
+
+def size(path):
+    """Bytes of the file."""
+    if not is_remote(path):
+        return os.path.getsize(path)
+    import tensorflow as tf
+
+    return tf.io.gfile.stat(path).length
+
+
+def count_whole(path):
+    """Number of records before the first whose announced length exceeds the file, -1 (not counted) if remote.
+
+    TensorFlow allocates what a record's header announces, and dies of it: it is given only so many records to read.
+    """
+    if is_remote(path):
+        return -1
+    count, offset = 0, 0
+    with files.open_file(path, "rb") as file:
+        end = size(path)
+        descriptor = file.fileno()
+        while offset + FRAME_BYTES <= end:
+            offset += FRAME_BYTES + struct.unpack("<Q", os.pread(descriptor, LENGTH_BYTES, offset))[0]
+            count += offset <= end
+    return count
+
+
+def damage(path, record, offset):
+    """(reason, sentence) for a file that could be read only up to `offset`."""
+    total = size(path)
+    if is_remote(path):
+        return "unreadable", f"it could be read only up to byte {offset:,} of {total:,}"
+    with files.open_file(path, "rb") as file:
+        file.seek(offset)
+        header = file.read(LENGTH_BYTES)
+    left = total - offset
+    if len(header) < LENGTH_BYTES or struct.unpack("<Q", header)[0] + FRAME_BYTES > left:
+        return "truncated", f"it is cut off at byte {offset:,}, where {left:,} bytes are left of the file"
+    if not offset:
+        return "corrupt", "its checksum is wrong at byte 0 (is this a TFRecord file?)"
+    return "corrupt", f"its checksum is wrong at byte {offset:,}, and what follows in the file cannot be read"

@@ -1,0 +1,118 @@
+"""What a pass over the data has met: how many records, which of them bad, and when that is too much."""
+
+import collections
+import contextlib
+import dataclasses
+import threading
+
+import numpy as np
+
+from youtube8m_mod.data import problems, shards
+from youtube8m_mod.errors import UserError
+
+_JUDGED_RECORDS = 1000  # The share of bad records is judged from so many records on; at the end of a pass in any case.
+
+
+@dataclasses.dataclass
+class Counts:
+    """Counts of a pass over the data, complete when it has ended."""
+
+    records: int = 0  # Records of the files that were read to their end, bad ones included.
+    bad: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # Reason -> records skipped.
+    problems: list = dataclasses.field(default_factory=list)  # The first of them in words.
+    past_end: int = 0  # Rated segments that reach past the end of their video; missing frames are zeros.
+
+    def summary(self):
+        """A sentence for each thing worth telling; "" where there is none."""
+        told = []
+        if self.bad:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common())
+            told.append(f"Skipped {sum(self.bad.values()):,} bad of {self.records:,} records ({reasons}), "
+                        f"the first: {self.problems[0]}")
+        if self.past_end:
+            told.append(f"{self.past_end:,} rated segments reach past the end of their video: the missing frames "
+                        "are read as zeros.")
+        return " ".join(told)
+
+
+class Tally:
+    """Hears from the graph of a pipeline (through `tf.numpy_function`) what it meets, and keeps the `counts`.
+
+    Args:
+        spec: `records.RecordSpec`.
+        skip_bad: count bad records instead of raising.
+        max_bad_share: a larger share of bad records is refused.
+        kept: so many problems are kept in words.
+    """
+
+    def __init__(self, spec, skip_bad, max_bad_share, kept=20):
+        self.counts = Counts()
+        self.error = None  # The UserError that was raised in the graph, which shows it as an error of TensorFlow.
+        self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
+        self._bad_of_file = collections.Counter()
+        self._closed_files = set()
+        self._lock = threading.Lock()
+
+    def opened(self, path):
+        """Number of records that can be read from the file `path`, int64; -1 means all."""
+        with self._remembered_error():
+            shards.check_readable(path.decode())
+            return np.int64(shards.count_whole(path.decode()))
+
+    def closed(self, path, count, offset):
+        """The file `path` gave `count` records, and no more from byte `offset` on. Returns False."""
+        path = path.decode()
+        with self._remembered_error(), self._lock:
+            damaged = int(offset) != shards.size(path)
+            self.counts.records += int(count) + damaged
+            if damaged:
+                reason, sentence = shards.damage(path, int(offset))
+                self._bad(reason, path, f"{path}, record {count}: {sentence}.")
+            self._closed_files.add(path)
+            # Records of files still open are not counted yet, so neither are their bad ones.
+            self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
+        return np.False_
+
+    def invalid(self, path, index, serialized):
+        """Record number `index` of `path` cannot be read. Returns False."""
+        path = path.decode()
+        with self._remembered_error(), self._lock:
+            found = problems.problem(serialized, self._spec) or ("malformed", "TensorFlow cannot parse it")
+            video_id = problems.video_id(serialized, self._spec)
+            named = f' (id "{video_id[:64]}")' if video_id else ""
+            self._bad(found[0], path, f"{path}, record {index}{named}: {found[1]}.")
+        return np.False_
+
+    def past_end(self, count):
+        """`count` rated segments of a video reach past its end. Returns False."""
+        with self._lock:
+            self.counts.past_end += int(count)
+        return np.False_
+
+    def ended(self):
+        """The pass is over. Raises `UserError` where too much was bad, or nothing there."""
+        if not self.counts.records:
+            raise UserError(f"The {len(self._closed_files):,} files hold no record.")
+        self._judge(sum(self.counts.bad.values()), 0)
+
+    def _bad(self, reason, path, sentence):
+        if not self._skip_bad:
+            raise UserError(sentence)
+        self.counts.bad[reason] += 1
+        self._bad_of_file[path] += 1
+        if len(self.counts.problems) < self._kept:
+            self.counts.problems.append(sentence)
+
+    def _judge(self, bad, least):
+        total = self.counts.records
+        if total >= least and bad > self._max_bad_share * total:
+            raise UserError(f"{bad:,} of {total:,} records are bad, which is more than the share "
+                            f"{self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0]}")
+
+    @contextlib.contextmanager
+    def _remembered_error(self):
+        try:
+            yield
+        except UserError as error:
+            self.error = self.error or error
+            raise
