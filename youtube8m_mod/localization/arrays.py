@@ -1,0 +1,27 @@
+"""Named arrays in a file: the same arrays give the same bytes."""
+
+import zipfile
+
+import numpy as np
+
+from youtube8m_mod import files
+from youtube8m_mod.errors import UserError
+
+
+def write_arrays(path, arrays):
+    """Writes a dict of numpy arrays as an .npz, whole or not at all."""
+    with files.write_file(path, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_arrays(path, names):
+    """The dict that `write_arrays` wrote, which must hold all of `names`; no pickled object is ever loaded."""
+    with files.open_file(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
+        except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is not an archive of arrays (.npz): {error}.") from error
+    if missing := sorted(set(names) - set(arrays)):
+        raise UserError(f"{path} lacks the arrays {', '.join(missing)}.")
+    return arrays

@@ -1,0 +1,74 @@
+"""The challenge's submission: `Class,Segments`, a line of segment ids `<video id>:<start>` per class, best first."""
+
+import gzip
+
+import numpy as np
+
+from youtube8m_mod import files
+from youtube8m_mod.config import SEGMENT_FRAMES
+
+HEADER = "Class,Segments"
+
+
+class SegmentIds:
+    """Turns arrays of segments into text.
+
+    Args:
+        video_ids: bytes (V,), a numpy array of dtype S.
+        slots: segments that a video can have.
+    """
+
+    def __init__(self, video_ids, slots):
+        starts = np.array([b":%d " % (SEGMENT_FRAMES * slot) for slot in range(slots)])
+        self._ids, self._starts = _bytes_table(video_ids), _bytes_table(starts)
+
+    def join(self, videos, starts):
+        """`<video id>:<start> <video id>:<start> ...` as bytes.
+
+        Args:
+            videos: int (n,), indexes into `video_ids`.
+            starts: int (n,), multiples of 5.
+        """
+        text = np.concatenate([self._ids[videos], self._starts[starts // SEGMENT_FRAMES]], axis=1).ravel()
+        return text[text != 0].tobytes()[:-1]  # Shorter texts are padded with zero bytes.
+
+
+def write_submission(path, class_ids, lists, video_ids, slots):
+    """Writes the lists of all classes, whole or not at all, class after class.
+
+    Args:
+        class_ids: int (C,), the classes' numbers in the vocabulary.
+        lists: iterable of (videos int (n,), starts int (n,)), one a class.
+        video_ids: bytes (V,), dtype S.
+    """
+    ids = SegmentIds(video_ids, slots)
+    with files.write_file(path, "wb") as file:
+        file.write(HEADER.encode() + b"\n")
+        for class_id, (videos, starts) in zip(class_ids, lists, strict=True):
+            file.write(b"%d,%s\n" % (class_id, ids.join(videos, starts)))
+
+
+def open_bytes(path):
+    """Opens a file for reading bytes; a gzip file, whatever its name, is unpacked on the way."""
+    file = files.open_file(path, "rb")
+    magic = file.read(2)
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file
+
+
+def read_submission(path):
+    """Yields (line number, class text, text of the ids with the line's end) of every line, as bytes.
+
+    Memory is bounded by the longest line. The header, if there is one, is the first: (1, b"Class", b"Segments\\n").
+    Blank lines are passed over.
+    """
+    with open_bytes(path) as file:
+        for number, line in enumerate(file, 1):
+            name, _, ids = line.partition(b",")
+            if ids or name.strip():
+                yield number, name.strip(), ids
+
+
+def _bytes_table(texts):
+    texts = np.ascontiguousarray(texts, np.bytes_)
+    return texts.view(np.uint8).reshape(len(texts), texts.itemsize)
