@@ -130,6 +130,14 @@ def rename(source, target):
     gfile.rename(source, target, overwrite=True) if gfile else os.replace(source, target)
 
 
+def remove(path):
+    """Removes a file, or a folder and all in it."""
+    if is_dir(path):
+        remove_tree(path)
+    else:
+        (_gfile(path) or os).remove(path)
+
+
 def remove_tree(path):
     """Removes a folder and all in it; nothing where it does not exist."""
     gfile = _gfile(path)
