@@ -72,7 +72,7 @@ def count_whole(path):
     return count
 
 
-def damage(path, record, offset):
+def damage(path, offset):
     """(reason, sentence) for a file that could be read only up to `offset`."""
     total = size(path)
     if is_remote(path):
