@@ -1,7 +1,5 @@
 """Videos cut into their 5-frame segments, the second step of section 3.1."""
 
-import numpy as np
-
 from youtube8m_mod.config import SEGMENT_FRAMES
 
 
@@ -34,8 +32,3 @@ def split_segments(features, num_frames):
     starts = tf.gather(starts, places[:, 1])
     present = tf.minimum(SEGMENT_FRAMES, tf.gather(num_frames, videos) - starts)
     return tf.gather_nd(features, places), present, videos, starts
-
-
-def full_segments(num_frames, max_frames=300):
-    """How many whole 5-frame segments lie in the first `max_frames` frames; the shape of `num_frames`."""
-    return np.minimum(num_frames, max_frames) // SEGMENT_FRAMES

@@ -30,13 +30,14 @@ def value_model(video_probabilities, segment_probabilities, video_exponent=0.05,
 
     Args:
         video_probabilities: (m,), of the video's candidates.
-        segment_probabilities: (n, m), of its segments for the same classes.
+        segment_probabilities: (n, m), of its segments for the same classes; below 0 where there is none.
 
     Returns:
-        float64 (n, m).
+        float64 (n, m), -1 where there is no probability.
     """
     video = np.asarray(video_probabilities, np.float64) ** video_exponent
-    return video * np.asarray(segment_probabilities, np.float64) ** segment_exponent
+    segment = np.asarray(segment_probabilities, np.float64)
+    return np.where(segment < 0, -1, video * np.abs(segment) ** segment_exponent)
 
 
 def first_segments(video_probabilities, num_segments, video_ids, limit):
