@@ -4,15 +4,11 @@
         --train_dir=runs/finetune
 """
 
-import os
+from absl import app, flags
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-
-from absl import app, flags  # noqa: E402
-
-from train import FLAGS, define_flags, new_model, phase_overrides, train, training_options  # noqa: E402
-from youtube8m_mod import config  # noqa: E402
-from youtube8m_mod.errors import UserError, run_main  # noqa: E402
+from train import FLAGS, define_flags, new_model, phase_overrides, train, training_options
+from youtube8m_mod import config
+from youtube8m_mod.errors import UserError, run_main
 
 
 def main(_):

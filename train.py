@@ -4,15 +4,12 @@
         --rgb_eigenvalues=eigenvals.npy
 """
 
-import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+from absl import app, flags
 
-from absl import app, flags  # noqa: E402
-
-from youtube8m_mod import config  # noqa: E402
-from youtube8m_mod.errors import UserError, run_main  # noqa: E402
+from youtube8m_mod import config
+from youtube8m_mod.errors import UserError, run_main
 
 FLAGS = flags.FLAGS
 

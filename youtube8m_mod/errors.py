@@ -1,6 +1,9 @@
 """Errors that a user can cause, and how a command reports them."""
 
+import os
 import sys
+
+from absl import logging
 
 
 class UserError(Exception):
@@ -13,8 +16,11 @@ class UserError(Exception):
 def run_main(main, *args):
     """Runs `main(*args)` as a command and exits.
 
-    A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130.
+    A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130. TensorFlow's
+    own log stays silent (what it has to say comes as exceptions) unless TF_CPP_MIN_LOG_LEVEL is set.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.WARNING)
     try:
         code = main(*args)
     except UserError as error:
