@@ -1,0 +1,34 @@
+"""Packaging of youtube8m_mod."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+init = (here / "youtube8m_mod" / "__init__.py").read_text(encoding="utf-8")
+
+setup(
+    name="youtube8m_mod",
+    version=init.split('__version__ = "')[1].split('"')[0],
+    description="MOD: a deep mixture of NeXtVLAD models with online knowledge distillation for video temporal "
+                "concept localization (TensorFlow 2, Keras 3)",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["youtube8m_mod", "youtube8m_mod.*"]),
+    scripts=["train.py", "finetune.py", "inference.py", "eval_map.py"],
+    python_requires=">=3.10",
+    install_requires=[
+        "tensorflow>=2.20",
+        "numpy",
+        "pandas",
+        "absl-py",
+        "tensorboard",  # The curves of a run: tf.summary raises without it, and TensorFlow no longer brings it.
+        "tqdm",  # Progress with rate and remaining time, also where stderr is no terminal.
+        "matplotlib",  # The pictures of the demo, of eval_map.py --plots and of the report; loaded only there.
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.20"],  # CUDA's libraries from the package index.
+        "test": ["pytest", "hypothesis"],  # Property tests of ranking and metric.
+    },
+)
