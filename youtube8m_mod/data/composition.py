@@ -135,7 +135,7 @@ class Composer:
         self._unclipped = [noise.unclipped() for noise in noises]
 
     def video(self, partition, index):
-        """Video `index` of `partition`. With real scenes, videos must be asked for in order (the bank hands them out)."""
+        """Video `index` of `partition`. A bank of records hands out its scenes in the order of these calls."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, 1 + PARTITIONS.index(partition), index])
         frames = int(rng.integers(settings.min_frames, settings.max_frames + 1))
@@ -153,12 +153,13 @@ class Composer:
 
     def _machine_labels(self, spans, rng):
         true = sorted({label for _, _, scene in spans for label in scene.labels})
-        seen = {label for label in true if rng.random() >= self.settings.missed_rate} or {true[rng.integers(len(true))]}
+        seen = {label for label in true if rng.random() >= self.settings.missed_rate}
+        seen = seen or {true[rng.integers(len(true))]}  # The dataset has no video without a label.
         wrong = rng.choice(len(self._commonness), rng.poisson(self.settings.spurious_rate), p=self._commonness)
         return tuple(sorted(seen | set(wrong.tolist())))
 
     def _rate(self, spans, labels, rng):
-        """Ratings of machine-labelled classes at whole segments: 1 where the scene of the middle frame has the class."""
+        """Ratings of machine-labelled classes at whole segments: 1 where the middle frame's scene has the class."""
         middles = np.arange(0, spans[-1][1] - SEGMENT_FRAMES + 1, SEGMENT_FRAMES) + SEGMENT_FRAMES // 2
         scene_at = np.searchsorted([end for _, end, _ in spans], middles, side="right")
         waiting = {}  # (class, score) -> starts not rated yet, in random order.
@@ -182,8 +183,9 @@ class Composer:
 
     def _frames(self, spans, rng):
         features, first = {}, 0
+        settings = self.settings
         for name, size, factor, (clipped, means) in zip(
-                self.settings.feature_names, self.settings.feature_sizes, self._factors, self._unclipped):
+                settings.feature_names, settings.feature_sizes, self._factors, self._unclipped):
             white = rng.standard_normal((spans[-1][1], size), np.float32)
             values = np.empty_like(white)
             for start, end, scene in spans:

@@ -2,9 +2,9 @@
 
     python -m youtube8m_mod.data.miniature --output_dir=<dir> [--bank='<glob of video-level TFRecords>'] [--seed=0] ...
 
-`<dir>` gets `train-*.tfrecord` (noisy video labels), `validate-*.tfrecord` and `test-*.tfrecord` (video labels and rated
-segments), `miniature.json` (settings, counts, rated classes), `truth.json` (the true scenes of the test videos), and
-with synthetic scenes `label_names.txt` (one name a line). The same settings give the same bytes.
+`<dir>` gets `train-*.tfrecord` (noisy video labels), `validate-*.tfrecord` and `test-*.tfrecord` (video labels and
+rated segments), `miniature.json` (settings, counts, rated classes), `truth.json` (the true scenes of the test videos),
+and with synthetic scenes `label_names.txt` (one name a line). The same settings give the same bytes.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def _bank(settings, pattern):
     if pattern is None:
         return SyntheticBank(settings.num_classes, settings.feature_sizes, settings.seed)
     scenes = {partition: settings.num_videos(partition) * settings.max_scenes for partition in PARTITIONS}
-    return RecordBank(pattern, settings.num_classes, settings.feature_names, settings.feature_sizes, scenes, settings.seed)
+    return RecordBank(pattern, settings, scenes)
 
 
 def _shard_names(partition, settings):
@@ -156,13 +156,14 @@ def _count(counts, video):
 
 
 def _timeline(video):
-    scenes = [{"start": start, "end": end, "labels": list(scene.labels)} | ({"source": scene.source} if scene.source else {})
+    scenes = [{"start": start, "end": end, "labels": list(scene.labels), "source": scene.source}
               for start, end, scene in video.spans]
     return {"num_frames": video.num_frames, "labels": list(video.labels), "scenes": scenes}
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.data.miniature", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.data.miniature", allow_abbrev=False,
+                                     description=__doc__.split("\n")[0])
     parser.add_argument("--output_dir", required=True, help="new or empty folder")
     parser.add_argument("--bank", help="glob of video-level TFRecords: their means and labels become the scenes")
     for field in dataclasses.fields(Settings):

@@ -1,15 +1,17 @@
 """Scenes for the miniature dataset: the mean features and the labels of a stretch of video.
 
 A bank is synthetic, with the statistics measured on 14,547 real video-level records (docs/miniature.md), or it holds
-real video-level records. Both have `num_classes`, `source`, and `draw(partition, count, rng)`.
+real video-level records. Both have `frequencies` (share of the scenes with each class), `draw(partition, count, rng)`
+and `label_names()`.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
-from youtube8m_mod import files
 from youtube8m_mod.data import records
+from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 
 PARTITIONS = ("train", "validate", "test")
@@ -17,7 +19,7 @@ PARTITIONS = ("train", "validate", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A scene: `means`, float32 (D,), of all features side by side; `labels`, sorted class indices; where it is from."""
+    """`means` of all features, float32 (D,); `labels`, sorted class indices; `source`, the id of its record."""
 
     means: np.ndarray
     labels: tuple[int, ...]
@@ -50,6 +52,7 @@ AUDIO = StreamStatistics(
 
 LABELS_PER_SCENE = 3.0
 COMMONEST_LABEL = 0.20  # Share of the scenes that have it.
+FEWEST_CLASSES = 30  # With fewer, all would have to be as common as the commonest to give 3 labels a scene.
 CHAINS = (0.75, 0.2, 0.05)  # Chance of 1, 2, 3 chains of labels in a scene.
 OVERLAP = 1.07  # Chains meet: a label in two of them counts once, so that more are drawn.
 SAME_FAMILY = 0.7  # Chance that a further chain belongs to the first one's family.
@@ -63,9 +66,8 @@ def label_frequencies(num_classes):
 
     s gives 3.0 labels a scene: 1.1 at YouTube-8M's 3862 classes, as measured there, and a flatter tail with fewer.
     """
-    if COMMONEST_LABEL * num_classes < 1.5 * LABELS_PER_SCENE:
-        raise UserError(f"num_classes must be at least {round(1.5 * LABELS_PER_SCENE / COMMONEST_LABEL)} "
-                        f"with synthetic scenes, came {num_classes}.")
+    if num_classes < FEWEST_CLASSES:
+        raise UserError(f"num_classes must be at least {FEWEST_CLASSES} with synthetic scenes, came {num_classes}.")
     base = 3 / (np.arange(num_classes) + 3)
     low, high = 0.0, 4.0
     for _ in range(60):
@@ -86,8 +88,6 @@ class SyntheticBank:
         feature_sizes: width of each feature; the first is like rgb, the others like audio.
         seed: fixes the vocabulary: families and directions.
     """
-
-    source = "synthetic"
 
     def __init__(self, num_classes, feature_sizes, seed):
         self.num_classes, self.feature_sizes = num_classes, tuple(feature_sizes)
@@ -188,38 +188,33 @@ class RecordBank:
 
     Args:
         pattern: glob, or comma-separated globs, of video-level TFRecords with `mean_<name>` for each feature.
-        num_classes: size of the vocabulary; labels keep their numbers.
-        feature_names, feature_sizes: the features to read.
+        settings: what gives `feature_names`, `feature_sizes`, `num_classes`, `max_frames`, and `seed`, which fixes
+            split and order. Labels keep their numbers.
         scenes: dict partition -> number of scenes that will be drawn; reading stops when there is one for each.
-        seed: fixes split and order.
 
     Raises:
         UserError: no file, an unreadable file, a record that does not fit, or too few records for a split.
     """
 
-    def __init__(self, pattern, num_classes, feature_names, feature_sizes, scenes, seed):
-        self.source, self.num_classes = pattern, num_classes
-        paths = files.glob(pattern)
-        if not paths:
-            raise UserError(f'--bank: no file matches "{pattern}"; video-level TFRecords were expected.')
-        self._scenes = _read_scenes(paths, num_classes, dict(zip(feature_names, feature_sizes)), sum(scenes.values()))
-        rng = np.random.default_rng([seed, 0])
+    def __init__(self, pattern, settings, scenes):
+        self._scenes = list(itertools.islice(_read_scenes(pattern, settings), sum(scenes.values())))
+        rng = np.random.default_rng([settings.seed, 0])
         bounds = np.cumsum([0, *scenes.values()]) * len(self._scenes) // sum(scenes.values())
         order = rng.permutation(len(self._scenes))
         self.split = {partition: order[start:end] for partition, start, end in zip(scenes, bounds[:-1], bounds[1:])}
         if short := [partition for partition, indices in self.split.items() if len(indices) == 0]:
-            raise UserError(f'--bank: "{pattern}" holds {len(self._scenes)} records, too few to give '
+            raise UserError(f'--bank: "{pattern}" holds {len(self._scenes)} records, too few to give the partition '
                             f"{short[0]} scenes of its own.")
-        self._shuffles = {partition: rng.spawn(1)[0] for partition in scenes}
+        self._orders = dict(zip(scenes, rng.spawn(len(scenes))))
         self._waiting = {partition: list(indices) for partition, indices in self.split.items()}
         labels = np.concatenate([scene.labels for scene in self._scenes])
-        self.frequencies = np.bincount(labels, minlength=num_classes) / len(self._scenes)
+        self.frequencies = np.bincount(labels, minlength=settings.num_classes) / len(self._scenes)
 
     def draw(self, partition, count, rng):
         """The next `count` scenes of `partition`; their order is the bank's, whatever `rng`."""
         waiting = self._waiting[partition]
         while len(waiting) < count:
-            waiting.extend(self._shuffles[partition].permutation(self.split[partition]))
+            waiting.extend(self._orders[partition].permutation(self.split[partition]))
         drawn, waiting[:count] = waiting[:count], []
         return [self._scenes[index] for index in drawn]
 
@@ -228,45 +223,14 @@ class RecordBank:
         return None
 
 
-def _read_scenes(paths, num_classes, feature_sizes, limit):
-    """Up to `limit` scenes from video-level TFRecords."""
-    import tensorflow as tf
-
-    scenes = []
-    for path in paths:
-        try:
-            for position, serialized in enumerate(tf.data.TFRecordDataset(path).as_numpy_iterator()):
-                scenes.append(_scene(serialized, f"{path}, record {position}", num_classes, feature_sizes))
-                if len(scenes) == limit:
-                    return scenes
-        except tf.errors.OpError as error:
-            raise UserError(f"--bank: cannot read {path} as a TFRecord: {error.message}.") from error
-    if not scenes:
-        raise UserError(f"--bank: {', '.join(paths)} hold no record.")
-    return scenes
-
-
-def _scene(serialized, place, num_classes, feature_sizes):
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    try:
-        feature = tf.train.Example.FromString(serialized).features.feature
-    except DecodeError as error:
-        raise UserError(f"--bank: {place} is not a tf.Example.") from error
-    labels = np.array(feature[records.LABELS_KEY].int64_list.value, np.int64)
-    if len(labels) == 0:
-        raise UserError(f"--bank: {place} has no labels; scenes need them.")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        wrong = labels[(labels < 0) | (labels >= num_classes)][0]
-        raise UserError(f"--bank: {place} has the label {wrong}; 0 to {num_classes - 1} were expected (--num_classes).")
-    means = []
-    for name, size in feature_sizes.items():
-        values = np.array(feature[records.MEAN_PREFIX + name].float_list.value, np.float32)
-        if len(values) != size or not np.isfinite(values).all():
-            raise UserError(f"--bank: {place} must have {size} finite values of {records.MEAN_PREFIX}{name} "
-                            f"(--feature_sizes), came {len(values)} values.")
-        means.append(values)
-    source = feature[records.ID_KEY].bytes_list.value
-    return Scene(np.concatenate(means), tuple(sorted(set(labels.tolist()))),
-                 source[0].decode(errors="replace") if source else "")
+def _read_scenes(pattern, settings):
+    reader = Reader(pattern, settings)
+    if reader.spec.kind != records.VIDEO_LEVEL:
+        raise UserError(f'--bank: "{pattern}" must match video-level records, came {reader.spec.kind} ones.')
+    for batch in reader.read(256):
+        batch = {key: value.numpy() for key, value in batch.items()}
+        for video_id, means, labels in zip(batch["ids"], batch["features"][:, 0], batch["labels"]):
+            if not labels.any():
+                raise UserError(f'--bank: the record "{video_id.decode()}" in "{pattern}" has no labels; '
+                                "a scene needs at least one.")
+            yield Scene(means, tuple(np.flatnonzero(labels).tolist()), video_id.decode())
