@@ -93,7 +93,7 @@ def test_training_steps(case, close):
         close(ITEM, "gradient norms", norms[meaningful],
               GOLDEN.array(name, "train", prefix, "grad_norm")[meaningful], **NORMS)
         if step == 0:
-            clipped = np.array([tf.norm(optimizer._clipped(gradients[key])) for key in info["grad_order"]])
+            clipped = np.array([tf.norm(optimizer.clipped(gradients[key])) for key in info["grad_order"]])
             close(ITEM, "gradient norms, clipped", clipped[meaningful],
                   GOLDEN.array(name, "train", prefix, "clipped_grad_norm")[meaningful], **NORMS)
             total = model.total_loss(terms)

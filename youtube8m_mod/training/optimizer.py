@@ -4,6 +4,10 @@ import keras
 import tensorflow as tf
 
 
+# Elements from which on a pass over a gradient costs more than the branch that spares it (and its tracing).
+_LARGE = 1 << 18
+
+
 class StaircaseDecay(keras.optimizers.schedules.LearningRateSchedule):
     """base * decay^floor(examples seen / decay_examples), as the original counts examples: step * batch size."""
 
@@ -59,19 +63,31 @@ class FusedAdam(keras.optimizers.Optimizer):
         self.beta_2_power.assign(self.beta_2_power * self.beta_2)
         return iterations
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if tf.distribute.has_strategy():
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        # Keras sums over replicas even where there is one, which takes all gradients to the default device and back.
+        for gradient, variable in zip(grads, trainable_variables):
+            self.update_step(gradient, variable.value, learning_rate)
+
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        gradient = self._clipped(tf.cast(gradient, variable.dtype))
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle, m=self.first_moments[index].value.handle, v=self.second_moments[index].value.handle,
-            beta1_power=self.beta_1_power.value, beta2_power=self.beta_2_power.value,
-            lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon,
-            grad=gradient)
+        with tf.device(variable.device):  # Without the scope, every gradient travels to the default device to be clipped.
+            gradient = self.clipped(tf.cast(gradient, variable.dtype))
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle, m=self.first_moments[index].value.handle,
+                v=self.second_moments[index].value.handle, beta1_power=self.beta_1_power.value,
+                beta2_power=self.beta_2_power.value, lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1,
+                beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
 
-    def _clipped(self, gradient):
+    def clipped(self, gradient):
+        """The gradient, its norm brought down to `clip_norm` where it exceeds it."""
         if not self.clip_norm:
             return gradient
-        norm = tf.norm(gradient)
+        norm = tf.sqrt(2 * tf.nn.l2_loss(gradient))
+        if gradient.shape.num_elements() < _LARGE:
+            return gradient * (self.clip_norm / tf.maximum(norm, self.clip_norm))
         return tf.cond(norm > self.clip_norm, lambda: gradient * (self.clip_norm / norm), lambda: gradient)
 
     def get_config(self):

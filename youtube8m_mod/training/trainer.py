@@ -74,7 +74,7 @@ class Trainer:
                            phase.learning_rate_decay_examples), clip_norm=phase.clip_gradient_norm)
         self.optimizer.build(self.model.ordered_trainable_variables)
         self.state = self._initial_state()
-        self.step_function = tf.function(self._train_step)
+        self.step_function = tf.function(self._train_step, autograph=False)
         self.term_names = None
         self._stop_signal = None
 
