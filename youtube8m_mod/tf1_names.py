@@ -52,21 +52,26 @@ def mixture_variables(mixture, scope):
     return names
 
 
-def tree_variables(model):
+def tree_variables(model, leaf_towers=False):
     """{TF1 name: variable} of a `MOD`: a single model, a mixture of leaves, or a mixture of such mixtures.
 
     The original keeps a root net over its towers even where there is one tower; a tree of ours has none there.
+
+    Args:
+        leaf_towers: the leaves of a mixture are towers of their own, below the root net: what the original makes of
+            its single model where it sees several GPUs. False: they are the branches of one tower.
     """
     depth = len(model.config.branching)
     if depth == 0:
         return leaf_variables(model.root, "tower_0", suffix="VLAD")
-    if depth == 1:
+    if depth == 1 and not leaf_towers:
         return mixture_variables(model.root, "tower_0")
     if depth > 2:
         raise ValueError(f"The original has two levels of mixtures at most, came {depth}.")
     names = mixing_variables(model.root.mixing, "ensemble")
     for index, subtree in enumerate(model.subtrees):
-        names |= mixture_variables(subtree, f"tower_{index}")
+        names |= (mixture_variables(subtree, f"tower_{index}") if depth == 2
+                  else leaf_variables(subtree, f"tower_{index}", suffix="VLAD"))
     return names
 
 

@@ -91,7 +91,14 @@ def _folder(train_dir, step):
 
 def model_variables(model):
     """{path: tf.Variable} of everything in a model, dropout's random state included."""
-    return {variable.path.removeprefix("mod/"): variable.value for variable in model.variables}
+    named, generators = {}, 0
+    for variable in model.variables:
+        path = variable.path.removeprefix("mod/")
+        if "seed_generator" in path:  # Keras numbers these through the process, not through the model.
+            path = f"seed_generator_{generators}"
+            generators += 1
+        named[path] = variable.value
+    return named
 
 
 def optimizer_variables(model, optimizer):
