@@ -1,0 +1,84 @@
+"""What a scored submission looks like: tables for the terminal, a dict for JSON."""
+
+import dataclasses
+
+from youtube8m_mod import files, report
+from youtube8m_mod.errors import UserError
+
+_SHOWN = 5  # Best and worst classes in the table.
+
+
+def read_label_names(path):
+    """Names of the classes from a file with one a line: {class: name}."""
+    with files.open_file(path) as file:
+        try:
+            return dict(enumerate(file.read().splitlines()))
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} must hold names as UTF-8 text, one a line: {error}.") from error
+
+
+def class_rows(result, names):
+    """A dict for every scored class: class, name, average_precision, positives, rated, listed, rated_listed, found."""
+    return [{
+        "class": c.class_id, "name": names.get(c.class_id, ""), "average_precision": c.average_precision,
+        "positives": c.positives, "rated": c.rated, "listed": c.listed, "rated_listed": len(c.relevance),
+        "found": c.found, "missing": c.missing,
+    } for c in result.classes]
+
+
+def map_json(result, names, labels):
+    """A `Result` as a JSON-able dict."""
+    return {
+        "mode": result.mode, "top_n": result.top_n, "map": result.map, "recall": result.recall,
+        "precision": result.precision,
+        "counts": counts(result, labels),
+        "problems": dict(result.problem_counts),
+        "first_problems": [str(problem) for problem in result.problems],
+        "classes": class_rows(result, names),
+    }
+
+
+def counts(result, labels):
+    """What was scored and what was left out."""
+    return {
+        "classes_scored": result.counts["classes_scored"],
+        "classes_missing_in_submission": result.counts["classes_missing"],
+        "classes_without_positives": result.counts["classes_without_positives"],
+        "classes_without_ratings": result.counts["classes_without_ratings"],
+        "positives": sum(labels.num_positives.values()),
+        "ratings": labels.num_ratings,
+        "ids_in_submission": result.counts["ids"],
+        "rated_ids_scored": result.counts["rated_ids"],
+    }
+
+
+def map_tables(result, names, labels):
+    """The text that eval_map.py prints."""
+    k = f"MAP@{result.top_n}" if result.top_n else "MAP"
+    told = counts(result, labels)
+    missing = ("left out, as the starter does" if result.mode == "starter" else "score 0")
+    rows = [
+        {"": k, "value": result.map, "note": f"mode {result.mode}"},
+        {"": "recall", "value": result.recall, "note": "mean share of a class's positives that its list holds"},
+        {"": "precision", "value": result.precision, "note": "mean share of positives among a list's rated ids"},
+        {"": "classes scored", "value": told["classes_scored"], "note": ""},
+        {"": "classes missing", "value": told["classes_missing_in_submission"], "note": missing},
+        {"": "classes without positives", "value": told["classes_without_positives"], "note": "left out"},
+        {"": "classes without ratings", "value": told["classes_without_ratings"], "note": "left out"},
+        {"": "ids listed", "value": told["ids_in_submission"], "note": ""},
+        {"": "rated ids scored", "value": told["rated_ids_scored"], "note": f"of {told['ratings']:,} ratings"},
+    ]
+    tables = [report.format_table(rows)]
+    ordered = sorted(class_rows(result, names), key=lambda row: (-row["average_precision"], row["class"]))
+    if len(ordered) > 2 * _SHOWN:
+        ordered = ordered[:_SHOWN] + ordered[-_SHOWN:]
+    columns = ["class", *(["name"] if names else []), "average_precision", "positives", "rated_listed", "found", "listed"]
+    if ordered:
+        tables += ["best and worst classes", report.format_table(ordered, columns)]
+    return "\n\n".join(tables)
+
+
+def video_table(scores):
+    """The text for `VideoScores`."""
+    return report.format_table([{"": name.replace("_", " "), "value": value}
+                                for name, value in dataclasses.asdict(scores).items()])

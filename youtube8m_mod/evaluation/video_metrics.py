@@ -1,0 +1,70 @@
+"""GAP, Hit@1 and PERR of video predictions, as the starter code defines them."""
+
+import dataclasses
+
+import numpy as np
+
+GAP_TOP_K = 20  # Predictions of a video that count for the GAP.
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoScores:
+    """Scores of video predictions, and what was scored."""
+
+    gap: float
+    hit_at_1: float
+    perr: float
+    videos: int
+    videos_without_predictions: int  # Scored, with no prediction at all.
+    videos_without_labels: int  # Scored by GAP; no hit is possible.
+    unknown_videos: int  # Predicted, but not in the ground truth; left out.
+
+
+def video_scores(labels, predictions):
+    """Scores predictions against the labels of all videos of the ground truth.
+
+    Args:
+        labels: {video id: classes, int (n,), each once}.
+        predictions: iterable of (video id, classes int (m,), probabilities (m,)).
+
+    Returns:
+        `VideoScores`. GAP: average precision over the 20 best predictions of every video, taken together; the
+        denominator is the number of all labels. Hit@1: share of videos whose best class is a label. PERR: mean over
+        videos of the precision among as many best classes as the video has labels, of which only those with a probability above 0
+        count; a video without labels gives 0.
+    """
+    probabilities, correct = [], []
+    hits = precision = 0.0
+    predicted, unknown, unlabelled = set(), 0, 0
+    for video_id, classes, values in predictions:
+        if video_id not in labels:
+            unknown += 1
+            continue
+        predicted.add(video_id)
+        order = np.argsort(-values, kind="stable")
+        truth = np.isin(classes[order], labels[video_id])
+        probabilities.append(values[order[:GAP_TOP_K]])
+        correct.append(truth[:GAP_TOP_K])
+        count = len(labels[video_id])
+        hits += bool(truth[:1].any())
+        if count:
+            precision += np.count_nonzero(truth[:count] & (values[order[:count]] > 0)) / count
+    unlabelled = sum(not len(classes) for classes in labels.values())
+    total = sum(map(len, labels.values()))
+    return VideoScores(
+        gap=global_average_precision(np.concatenate(probabilities or [[]]), np.concatenate(correct or [[]]), total),
+        hit_at_1=hits / max(len(labels), 1), perr=precision / max(len(labels), 1), videos=len(labels),
+        videos_without_predictions=len(labels) - len(predicted), videos_without_labels=unlabelled,
+        unknown_videos=unknown)
+
+
+def global_average_precision(probabilities, correct, num_labels):
+    """`sum_i P(i) rel(i) / num_labels` over predictions in order of probability.
+
+    Args:
+        probabilities: (n,); correct: bool (n,), of all videos; equal probabilities keep their order.
+        num_labels: the number of labels of all videos.
+    """
+    relevance = np.asarray(correct, bool)[np.argsort(-np.asarray(probabilities), kind="stable")]
+    ranks = np.flatnonzero(relevance) + 1
+    return float(np.sum(np.arange(1, len(ranks) + 1) / ranks) / max(num_labels, 1))
