@@ -70,12 +70,12 @@ def score_videos():
     """Prints the scores of video predictions and returns them."""
     import dataclasses
 
+    if not FLAGS.eval_data_pattern:
+        raise UserError("--video_predictions_file needs --eval_data_pattern, whose records hold the videos' labels.")
     from youtube8m_mod.data.labels import video_labels
     from youtube8m_mod.evaluation import summary, video_metrics
     from youtube8m_mod.localization.predictions import read_predictions
 
-    if not FLAGS.eval_data_pattern:
-        raise UserError("--video_predictions_file needs --eval_data_pattern, whose records hold the videos' labels.")
     labels = {video_id.decode(): classes for video_id, classes in video_labels(FLAGS.eval_data_pattern)}
     scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file))
     print(summary.video_table(scores))

@@ -1,0 +1,85 @@
+"""Scoring at the challenge's size: eval_map.py, the whole process, on generated submissions and 237K rated labels.
+
+    python benchmarks/evaluation.py [--quick]
+
+Prints a table and one JSON line a case, with the process's seconds from start to end and its peak memory.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from youtube8m_mod import report
+from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.evaluation.labels import RatedLabels
+from youtube8m_mod.localization.ranking import SLOTS
+from youtube8m_mod.localization.submission import SegmentIds, write_submission
+
+CLASSES, VIDEOS, RATINGS = 1000, 28_000, 237_000
+LISTED = {"full": (20_000, 100_000), "quick": (1_000, 5_000)}
+SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "eval_map.py")
+
+
+def generate(folder, listed, rng):
+    """Writes a submission and its label cache; returns their paths."""
+    video_ids = np.array([b"%04x" % i for i in range(VIDEOS)])
+    ids = SegmentIds(video_ids, SLOTS)
+
+    def draw():
+        codes = rng.choice(VIDEOS * SLOTS, max(listed, 2 * RATINGS // CLASSES), replace=False)
+        return codes // SLOTS, codes % SLOTS * SEGMENT_FRAMES
+
+    lists = [draw() for _ in range(16)]
+    ratings = {}
+    for c in range(CLASSES):  # Half of the rated segments are in the list.
+        videos, starts = lists[c % 16]
+        rated = rng.choice(len(videos), RATINGS // CLASSES, replace=False)
+        text = ids.join(videos[rated], starts[rated]) + b" " + ids.join(*(part[:RATINGS // CLASSES] for part in draw()))
+        chosen = rng.permutation(text.split())[:RATINGS // CLASSES].tolist()
+        ratings[c] = dict(zip(chosen, rng.random(len(chosen)) < 0.5))
+    submission, cache = os.path.join(folder, "submission.csv"), os.path.join(folder, "labels.csv.gz")
+    write_submission(submission, range(CLASSES), ((videos[:listed], starts[:listed]) for c in range(CLASSES)
+                                                  for videos, starts in [lists[c % 16]]), video_ids, SLOTS)
+    RatedLabels(ratings).write_cache(cache)
+    return submission, cache
+
+
+def measure(listed):
+    """The row of one case."""
+    with tempfile.TemporaryDirectory() as folder:
+        submission, cache = generate(folder, listed, np.random.default_rng(0))
+        output = os.path.join(folder, "map.json")
+        command = [sys.executable, SCRIPT, f"--submission_file={submission}", f"--label_cache={cache}",
+                   f"--output_file={output}"]
+        start = time.perf_counter()
+        silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        _, status, usage = os.wait4(os.posix_spawn(sys.executable, command, os.environ, file_actions=silent), 0)
+        seconds = time.perf_counter() - start
+        if status:
+            raise SystemExit(f"eval_map.py ended with status {status}.")
+        with open(output, encoding="utf-8") as file:
+            score = json.load(file)["map"]
+        return {"case": f"{CLASSES} x {listed:,}", "file_gb": round(os.path.getsize(submission) / 1e9, 3),
+                "ratings": RATINGS, "seconds": round(seconds, 2),
+                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2), "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
+                "map": round(score, 4)}
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="lists of a twentieth of the length")
+    args = parser.parse_args(argv)
+    rows = []
+    for listed in LISTED["quick" if args.quick else "full"]:
+        rows.append(measure(listed))
+        print(json.dumps(rows[-1]), flush=True)
+    print("\n" + report.format_table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
