@@ -146,6 +146,7 @@ def _check_segments(record, spec):
         raise _Problem("segment start", f"a rated segment must start between 0 and {records.LAST_SEGMENT_START}, "
                                         f"came {wrong}")
     _check_labels(labels, spec.num_classes, "segment labels")
-    wrong = next((score for score in scores if score not in (0, 1)), None)
+    # TensorFlow reads denormal numbers as 0.
+    wrong = next((score for score in scores if score != 1 and not abs(score) < np.finfo(np.float32).tiny), None)
     if wrong is not None:
         raise _Problem("segment score", f"segment scores must be 0 or 1, came {wrong}")

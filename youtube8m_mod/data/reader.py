@@ -25,8 +25,8 @@ from youtube8m_mod.data.detect import detect
 from youtube8m_mod.data.tally import Tally
 from youtube8m_mod.errors import UserError
 
-_END_OF_FILE = b"\xff end of file"  # No record: its first byte starts no field of a protocol buffer.
 _READ_BUFFER = 1 << 20
+_CHUNK = 8  # Records that are numbered at a time.
 _OPEN_FILES = 16
 _SHUFFLED_RECORDS = 1024  # Whole videos of up to 350 KB.
 _SHUFFLED_SEGMENTS = 8192  # Segments of 14 KB.
@@ -174,25 +174,20 @@ def _raw_records(paths, tally, open_files):
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        count = tf.numpy_function(tally.opened, [path], tf.int64)
-        count.set_shape([])
-        # A reading error ends the file. Whether there was one is told by the bytes that were read.
-        data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors()
-        data = data.concatenate(tf.data.Dataset.from_tensors(tf.constant(_END_OF_FILE)))
+        count = tf.ensure_shape(tf.numpy_function(tally.opened, [path], tf.int64), [])
+        # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
+        # marks the end.
+        data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors().batch(_CHUNK)
+        data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
 
-        def number(place, serialized):
+        def number(place, chunk):
             index, offset = place
-            after = offset + tf.cast(tf.strings.length(serialized), tf.int64) + shards.FRAME_BYTES
-            return (index + 1, after), (path, index, offset, serialized)
+            count = tf.size(chunk, tf.int64)
+            size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
+            tf.cond(count == 0, lambda: tf.numpy_function(tally.closed, [path, index, offset], tf.bool), lambda: False)
+            return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
 
-        def is_record(path, index, offset, serialized):
-            return tf.cond(serialized == _END_OF_FILE,
-                           lambda: tf.ensure_shape(
-                               tf.numpy_function(tally.closed, [path, index, offset], tf.bool), []),
-                           lambda: True)
-
-        data = data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
-        return data.filter(is_record).map(lambda path, index, offset, serialized: (path, index, serialized))
+        return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number).unbatch()
 
     data = tf.data.Dataset.from_tensor_slices(paths)
     if open_files == 1:

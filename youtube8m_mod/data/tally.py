@@ -1,5 +1,6 @@
 """What a pass over the data has met: how many records, which of them bad, and when that is too much."""
 
+import bisect
 import collections
 import contextlib
 import dataclasses
@@ -19,7 +20,7 @@ class Counts:
 
     records: int = 0  # Records of the files that were read to their end, bad ones included.
     bad: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # Reason -> records skipped.
-    problems: list = dataclasses.field(default_factory=list)  # The first of them in words.
+    problems: list = dataclasses.field(default_factory=list)  # The first of them: (path, record number, sentence).
     past_end: int = 0  # Rated segments that reach past the end of their video; missing frames are zeros.
 
     def summary(self):
@@ -28,7 +29,7 @@ class Counts:
         if self.bad:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common())
             told.append(f"Skipped {sum(self.bad.values()):,} bad of {self.records:,} records ({reasons}), "
-                        f"the first: {self.problems[0]}")
+                        f"the first: {self.problems[0][2]}")
         if self.past_end:
             told.append(f"{self.past_end:,} rated segments reach past the end of their video: the missing frames "
                         "are read as zeros.")
@@ -67,7 +68,7 @@ class Tally:
             self.counts.records += int(count) + damaged
             if damaged:
                 reason, sentence = shards.damage(path, int(offset))
-                self._bad(reason, path, f"{path}, record {count}: {sentence}.")
+                self._bad(reason, path, int(count), f"{path}, record {count}: {sentence}.")
             self._closed_files.add(path)
             # Records of files still open are not counted yet, so neither are their bad ones.
             self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
@@ -80,7 +81,7 @@ class Tally:
             found = problems.problem(serialized, self._spec) or ("malformed", "TensorFlow cannot parse it")
             video_id = problems.video_id(serialized, self._spec)
             named = f' (id "{video_id[:64]}")' if video_id else ""
-            self._bad(found[0], path, f"{path}, record {index}{named}: {found[1]}.")
+            self._bad(found[0], path, int(index), f"{path}, record {index}{named}: {found[1]}.")
         return np.False_
 
     def past_end(self, count):
@@ -95,19 +96,19 @@ class Tally:
             raise UserError(f"The {len(self._closed_files):,} files hold no record.")
         self._judge(sum(self.counts.bad.values()), 0)
 
-    def _bad(self, reason, path, sentence):
+    def _bad(self, reason, path, index, sentence):
         if not self._skip_bad:
             raise UserError(sentence)
         self.counts.bad[reason] += 1
         self._bad_of_file[path] += 1
-        if len(self.counts.problems) < self._kept:
-            self.counts.problems.append(sentence)
+        bisect.insort(self.counts.problems, (path, index, sentence))  # They come in no order.
+        del self.counts.problems[self._kept:]
 
     def _judge(self, bad, least):
         total = self.counts.records
         if total >= least and bad > self._max_bad_share * total:
             raise UserError(f"{bad:,} of {total:,} records are bad, which is more than the share "
-                            f"{self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0]}")
+                            f"{self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0][2]}")
 
     @contextlib.contextmanager
     def _remembered_error(self):

@@ -1,0 +1,305 @@
+"""Bad records and bad files: each an error that names it, or counted and skipped."""
+
+import dataclasses
+import gzip
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.data.shard_helpers import CONFIG, crc32c, frame, frames, header, ids_of, mutated, record, write
+from youtube8m_mod.data import parse, problems, records
+from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.errors import UserError
+
+GOOD = record("good", 4, segments=[(0, 2, 1)])
+
+
+def with_segments(*segments):
+    return record("bad1", 4, segments=segments)
+
+
+def with_context(key, kind, *values):
+    def change(message):
+        message.context.feature[key].Clear()
+        getattr(message.context.feature[key], kind).value.extend(values)
+
+    return mutated(record("bad1", 4, segments=[(0, 2, 1)]), change)
+
+
+def with_frame(key, i, **lists):
+    def change(message):
+        frame(message, key, i).Clear()
+        for kind, values in lists.items():
+            getattr(frame(message, key, i), kind).value.extend(values)
+
+    return mutated(record("bad1", 4), change)
+
+
+def features_of(rgb, audio):
+    return records.frame_level_record("bad1", [], {"rgb": frames("x", rgb)["rgb"], "audio": frames("x", audio)["audio"]})
+
+
+# Reason under which it is counted, part of the sentence, the record.
+BAD_VIDEOS = {
+    "no protocol buffer": ("malformed", "its 7 bytes are no SequenceExample", b"garbage"),
+    "cut off": ("malformed", "are no SequenceExample", GOOD[:-3]),
+    "empty": ("id", 'one id under "id", came none', b""),
+    "no id": ("id", 'one id under "id", came none', mutated(GOOD, lambda m: m.context.feature.pop("id"))),
+    "empty id": ("id", "came an empty one", record("", 4)),
+    "two ids": ("id", "came 2 of them", with_context("id", "bytes_list", b"a", b"b")),
+    "id of a number": ("wrong type", '"id" must hold bytes, came integers', with_context("id", "int64_list", 3)),
+    "id with a comma": ("id", "without blanks, commas, colons and quotes, came 'a,b'", record("a,b", 4)),
+    "id that is no text": ("id", "without blanks", with_context("id", "bytes_list", b"\xff\xfe")),
+    "label too large": ("label out of range", "labels must be classes from 0 to 9, came 10", record("bad1", labels=[2, 10])),
+    "negative label": ("label out of range", "came -1", record("bad1", labels=[-1])),
+    "label of text": ("wrong type", '"labels" must hold integers, came bytes', with_context("labels", "bytes_list", b"1")),
+    "no frames": ("no frames", 'no frames of feature "rgb"', features_of(0, 0)),
+    "no audio": ("no frames", 'no frames of feature "audio"', features_of(3, 0)),
+    "different lengths": ("different lengths", 'came 4 of "rgb", 3 of "audio"', features_of(4, 3)),
+    "short frame": ("feature size", '"rgb" must hold 8 bytes a frame, came 7 bytes in frame 2',
+                    with_frame("rgb", 2, bytes_list=[b"7 bytes"])),
+    "frame of two strings": ("feature size", "came 2 strings in frame 1", with_frame("audio", 1, bytes_list=[b"four"] * 2)),
+    "frame of nothing": ("feature size", "came 0 strings in frame 3", with_frame("audio", 3)),
+    "frame of floats": ("wrong type", '"rgb" must hold bytes, came floats in frame 0',
+                        with_frame("rgb", 0, float_list=[0.0] * 8)),
+    "short frame beyond the last that is read": ("feature size", "in frame 8", mutated(
+        record("bad1", 9), lambda message: frame(message, "rgb", 8).bytes_list.value.__setitem__(0, b"x"))),
+}
+BAD_SEGMENTS = {
+    "start too late": ("segment start", "must start between 0 and 295, came 296", with_segments((0, 1, 1), (296, 1, 1))),
+    "negative start": ("segment start", "came -5", with_segments((-5, 1, 1))),
+    "huge start": ("segment start", "came 9000000000", with_segments((9_000_000_000, 1, 1))),
+    "class too large": ("label out of range", "segment labels must be classes from 0 to 9, came 10", with_segments((0, 10, 1))),
+    "half a score": ("segment score", "must be 0 or 1, came 0.5", with_segments((0, 1, 0.5))),
+    "score that is no number": ("segment score", "must be 0 or 1, came nan", with_segments((0, 1, np.nan))),
+    "fewer scores": ("segment lists", "came 1, 1 and 2", with_context("segment_scores", "float_list", 1, 1)),
+    "starts of floats": ("wrong type", '"segment_start_times" must hold integers, came floats',
+                         with_context("segment_start_times", "float_list", 0)),
+}
+
+
+def cases():
+    return [pytest.param(segments, *case, id=name) for segments, bad in [(False, BAD_VIDEOS), (True, BAD_SEGMENTS)]
+            for name, case in bad.items()]
+
+
+@pytest.mark.parametrize("segments, reason, sentence, serialized", cases())
+def test_bad_record_is_named(tmp_path, segments, reason, sentence, serialized):
+    path = write(tmp_path, "a.tfrecord", [GOOD, serialized, GOOD])
+    with pytest.raises(UserError) as raised:
+        list(Reader(path, CONFIG, segments=segments).read(1))
+    video_id = ' (id "bad1")' if b"bad1" in serialized else ""
+    assert str(raised.value).startswith(f"{path}, record 1{video_id}")
+    assert sentence in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("segments, bad", [(False, BAD_VIDEOS), (True, BAD_VIDEOS | BAD_SEGMENTS)])
+def test_bad_records_are_counted_and_skipped(tmp_path, segments, bad):
+    shard = [GOOD] + [serialized for _, _, serialized in bad.values()] + [record("last", 2, segments=[(0, 1, 1)])]
+    path = write(tmp_path, "a.tfrecord", shard)
+    batches = Reader(path, CONFIG, segments=segments, skip_bad_records=True, max_bad_share=1).read(3)
+    assert ids_of(batches) == ["good", "last"]
+    expected = [reason for reason, _, _ in bad.values()]
+    assert batches.counts.bad == {reason: expected.count(reason) for reason in expected}
+    assert batches.counts.records == len(shard)
+    assert f"Skipped {len(bad)} bad of {len(shard)} records" in batches.counts.summary()
+    assert f"the first: {path}, record 1: " in batches.counts.summary()
+
+
+def test_bad_values_of_float_records(tmp_path):
+    values = frames("bad1", 4, dtype=np.float32)
+    values["rgb"][2, 3] = np.inf
+    path = write(tmp_path, "a.tfrecord", [record("aa", dtype=np.float32), records.frame_level_record("bad1", [], values)])
+    with pytest.raises(UserError, match='record 1 \\(id "bad1"\\): "rgb frame 2" holds NaN or infinite values'):
+        list(Reader(path, CONFIG).read(2))
+    wrong = dataclasses.replace(CONFIG, feature_sizes=(10, 4))
+    with pytest.raises(UserError, match='record 0 .*"rgb" must hold 10 values a frame, came 8 in frame 0'):
+        list(Reader(path, wrong).read(2))
+    means = [records.video_level_record("bad1", [], mean_rgb=np.full(size, value), mean_audio=np.zeros(4))
+             for size, value in [(8, 1), (8, np.nan), (9, 1)]]
+    batches = Reader(write(tmp_path, "b.tfrecord", means), CONFIG, skip_bad_records=True, max_bad_share=1).read(9)
+    assert ids_of(batches) == ["bad1"]
+    assert batches.counts.bad == {"not finite": 1, "feature size": 1}
+
+
+def test_share_of_bad_records(tmp_path):
+    path = write(tmp_path, "a.tfrecord", [GOOD, b"garbage", GOOD, GOOD])
+    assert len(ids_of(Reader(path, CONFIG, skip_bad_records=True, max_bad_share=0.25).read(4))) == 3
+    with pytest.raises(UserError, match="1 of 4 records are bad, .* more than the share 0.2 that may be skipped; the "
+                                        "first: .*a.tfrecord, record 1: "):
+        list(Reader(path, CONFIG, skip_bad_records=True, max_bad_share=0.2).read(4))
+
+
+def test_share_is_judged_before_the_end(tmp_path):
+    """After 1000 records, not after a pass of days."""
+    write(tmp_path, "a.tfrecord", [b"garbage", *[GOOD] * 999])
+    write(tmp_path, "b.tfrecord", [b"garbage"] * 300 + [GOOD] * 800)
+    for name in "cdef":
+        write(tmp_path, f"{name}.tfrecord", [GOOD] * 2000)
+    seen = []
+    with pytest.raises(UserError, match="records are bad"):
+        for batch in Reader(str(tmp_path / "*.tfrecord"), CONFIG, skip_bad_records=True).read(100):
+            seen.append(batch)
+    assert 5 <= len(seen) < 40
+
+
+def damaged_file(folder, change):
+    """A shard of ten records whose bytes went through `change`; (path, offset of each record)."""
+    path = write(folder, "damaged.tfrecord", [GOOD] * 10)
+    data = bytearray((folder / "damaged.tfrecord").read_bytes())
+    (folder / "damaged.tfrecord").write_bytes(change(data, len(data) // 10))
+    return path
+
+
+def flip(data, position):
+    data[position] ^= 16
+    return data
+
+
+DAMAGES = {
+    "cut off in a record": (lambda data, size: data[:size * 7 + 40], 7, "truncated", "it is cut off at byte"),
+    "cut off in a header": (lambda data, size: data[:size * 7 + 5], 7, "truncated", "it is cut off at byte"),
+    "flipped bit": (lambda data, size: flip(data, size * 3 + 30), 3, "corrupt", "its checksum is wrong at byte"),
+    "flipped length": (lambda data, size: flip(data, size * 3), 3, "corrupt", "its checksum is wrong at byte"),
+    "large length": (lambda data, size: flip(data, size * 3 + 5), 3, "truncated", "it is cut off at byte"),
+    "announces 32 TB": (lambda data, size: data[:size * 4] + header(1 << 45) + b"x" * 50, 4, "truncated", "is cut off"),
+    "wrong from the start": (lambda data, size: flip(data, 30), 0, "corrupt", "is this a TFRecord file?"),
+}
+
+
+@pytest.mark.parametrize("change, position, reason, sentence", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize("seed", [None, 1])
+def test_damaged_file(tmp_path, change, position, reason, sentence, seed):
+    path = damaged_file(tmp_path, change)
+    offset = position * (len(GOOD) + 16)
+    with pytest.raises(UserError) as raised:
+        list(Reader(path, CONFIG).read(1, seed=seed))
+    assert str(raised.value).startswith(f"{path}, record {position}: ") and sentence in str(raised.value)
+    assert f"at byte {offset:,}" in str(raised.value)
+
+    other = write(tmp_path, "other.tfrecord", [GOOD] * 5)
+    batches = Reader(f"{path},{other}", CONFIG, skip_bad_records=True, max_bad_share=1).read(2, seed=seed)
+    assert len(ids_of(batches)) == position + 5
+    assert batches.counts.bad == {reason: 1}
+    assert batches.counts.records == position + 1 + 5
+
+
+def test_checksum_of_the_helper():
+    """The huge length above is refused for its size, not for a wrong checksum of its header."""
+    assert crc32c(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    good = write(tmp_path, "good.tfrecord", [GOOD])
+    with pytest.raises(UserError, match='No file matches "/no/such/.*"'):
+        Reader("/no/such/*.tfrecord", CONFIG)
+    (tmp_path / "folder.tfrecord").mkdir()
+    with pytest.raises(UserError, match="folder.tfrecord: it is a directory"):
+        Reader(str(tmp_path / "*.tfrecord"), CONFIG)
+    with gzip.open(tmp_path / "z.tfrecord.gz", "wb") as file:
+        file.write(open(good, "rb").read())
+    with pytest.raises(UserError, match="z.tfrecord.gz: it is a gzip file"):
+        Reader(str(tmp_path / "z*"), CONFIG)
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(UserError, match="The 1 files hold no record that can be read"):
+        Reader(str(tmp_path / "empty"), CONFIG)
+    (tmp_path / "text.csv").write_text("VideoId,LabelConfidencePairs\nabcd,1 0.5\n")
+    with pytest.raises(UserError, match=r"text.csv, record 0: it is cut off at byte 0|checksum is wrong at byte 0"):
+        Reader(str(tmp_path / "text.csv"), CONFIG)
+    (tmp_path / "secret").write_bytes(open(good, "rb").read())
+    os.chmod(tmp_path / "secret", 0)
+    if not os.access(tmp_path / "secret", os.R_OK):  # Root reads it all the same.
+        with pytest.raises(UserError, match="secret: permission denied"):
+            Reader(str(tmp_path / "secret"), CONFIG)
+
+
+def test_empty_file_among_others(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    write(tmp_path, "b", [GOOD])
+    assert ids_of(Reader(str(tmp_path / "?"), CONFIG).read(2, seed=1)) == ["good"]
+
+
+def test_file_that_vanishes(tmp_path):
+    write(tmp_path, "a", [GOOD])
+    write(tmp_path, "b", [GOOD])
+    reader = Reader(str(tmp_path / "?"), CONFIG)
+    os.remove(tmp_path / "b")
+    with pytest.raises(UserError, match="Cannot read .*b: no such file"):
+        list(reader.read(1))
+
+
+def test_features_that_are_not_there(tmp_path):
+    path = write(tmp_path, "a.tfrecord", [GOOD])
+    config = dataclasses.replace(CONFIG, feature_names=("rgb", "sound"))
+    with pytest.raises(UserError, match='a.tfrecord, record 0: feature_names "rgb", "sound" .* the feature lists "audio", '
+                                        '"rgb" and the features "id", "labels"'):
+        Reader(path, config)
+    with pytest.raises(UserError, match="record 0: it is neither an Example nor a SequenceExample"):
+        Reader(write(tmp_path, "b.tfrecord", [b"garbage"]), CONFIG)
+
+
+def test_kind_is_told_by_the_first_sound_record_when_bad_ones_are_skipped(tmp_path):
+    write(tmp_path, "a.tfrecord", [b"garbage"])
+    write(tmp_path, "b.tfrecord", [b"garbage", GOOD])
+    reader = Reader(str(tmp_path / "*"), CONFIG, skip_bad_records=True, max_bad_share=1)
+    assert ids_of(reader.read(2)) == ["good"]
+
+
+def test_errors_inside_another_loop(tmp_path):
+    batches = Reader(write(tmp_path, "a.tfrecord", [GOOD, b"garbage"]), CONFIG).read(1)
+    with pytest.raises(UserError, match="a.tfrecord, record 1: "):
+        with batches.named_errors():
+            batches.dataset.reduce(0, lambda count, _: count + 1)
+
+
+def mutations(count, kind):
+    """Records with flipped bits, cut-off ends, inserted and repeated bytes."""
+    if kind == records.VIDEO_LEVEL:
+        good = records.video_level_record("good", [1, 2], mean_rgb=np.ones(8), mean_audio=np.ones(4))
+    else:
+        good = record("good", 3, segments=[(0, 2, 1), (5, 9, 0)], dtype=np.float32 if kind == records.FLOAT else np.uint8)
+    random = np.random.default_rng(8)
+    for i in range(count):
+        data = bytearray(good)
+        for _ in range(random.integers(1, 4)):
+            at = int(random.integers(len(data)))
+            if i % 4 < 2:
+                data[at] ^= 1 << int(random.integers(8))
+            elif i % 4 == 2:
+                data[at:at + int(random.integers(2))] = random.bytes(int(random.integers(1, 9)))
+            else:
+                del data[at:at + int(random.integers(1, 20))]
+                data += good[:at] if i % 8 == 7 else b""
+        yield bytes(data)
+
+
+@pytest.mark.parametrize("kind", [records.QUANTIZED, records.FLOAT, records.VIDEO_LEVEL])
+def test_mutated_records_end_in_a_result_or_an_error(tmp_path, kind):
+    """The graph refuses a record exactly if the words have a reason for it."""
+    shard = list(mutations(400, kind))
+    segments = kind != records.VIDEO_LEVEL
+    keys = ("rgb", "audio") if segments else ("mean_rgb", "mean_audio")
+    spec = records.RecordSpec(kind, keys, CONFIG.feature_sizes, CONFIG.num_classes, segments)
+    found = [problems.problem(serialized, spec) for serialized in shard]
+    data = tf.data.Dataset.from_tensor_slices(shard).map(lambda serialized: parse.fields(serialized, "", spec)["valid"])
+    iterator = iter(data)
+    refused = 0
+    for serialized, reason in zip(shard, found):
+        try:
+            valid = bool(next(iterator))
+        except tf.errors.InvalidArgumentError:
+            valid = None
+        refused += not valid
+        # TensorFlow's parser and that of protobuf draw the line of what is malformed differently in places.
+        if valid is not None and not (reason and reason[0] == "malformed"):
+            assert valid == (reason is None), (reason, serialized)
+    assert 20 < sum(reason is None for reason in found) < 380
+
+    path = write(tmp_path, "a.tfrecord", [*shard])
+    reader = Reader(path, CONFIG, segments=segments, skip_bad_records=True, max_bad_share=1)
+    batches = reader.read(16)
+    for batch in batches:
+        assert batch["features"].shape[2] == 12
+    assert sum(batches.counts.bad.values()) == refused
