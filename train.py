@@ -34,7 +34,8 @@ def define_flags(phase):
     flags.DEFINE_float("temperature", None, f"T of the distillation, 0: none (default {phase.temperature}).")
     flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Arithmetic of the layers.")
     flags.DEFINE_integer("seed", 0, "Of weights, dropout and the order of the data.")
-    flags.DEFINE_integer("checkpoint_steps", 1000, "A checkpoint every so many steps.")
+    flags.DEFINE_integer("checkpoint_steps", None, "A checkpoint every so many steps (default 1000, or more where that "
+                         "would take over 2% of the time).")
     flags.DEFINE_integer("keep_checkpoints", 3, "Newest checkpoints to keep.")
     flags.DEFINE_integer("log_steps", 100, "A log line every so many steps.")
     flags.DEFINE_bool("start_new_model", False, "Begin anew: remove what the train_dir holds.")
@@ -58,10 +59,10 @@ def training_options(**more):
 
 def train(run, options):
     """Trains and prints the closing table."""
-    from youtube8m_mod.training import trainer
+    from youtube8m_mod.training.history import summary_table
+    from youtube8m_mod.training.trainer import Trainer
 
-    result = trainer.Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options).train()
-    print(trainer.summary_table(result))
+    print(summary_table(Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options).train()))
 
 
 def new_model(texts):

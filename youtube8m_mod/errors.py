@@ -13,16 +13,31 @@ class UserError(Exception):
     """
 
 
+class Stopped(UserError):
+    """A signal ended the command in good order.
+
+    Args:
+        number: of the signal; the exit code is 128 more, as a shell reports it.
+    """
+
+    def __init__(self, message, number):
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
 def run_main(main, *args):
     """Runs `main(*args)` as a command and exits.
 
-    A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130. TensorFlow's
-    own log stays silent (what it has to say comes as exceptions) unless TF_CPP_MIN_LOG_LEVEL is set.
+    A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130, `Stopped` with
+    its own. TensorFlow's log stays silent (what it has to say comes as exceptions) unless TF_CPP_MIN_LOG_LEVEL is set.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)
     try:
         code = main(*args)
+    except Stopped as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        code = error.exit_code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1

@@ -15,9 +15,14 @@ import uuid
 from youtube8m_mod.errors import UserError
 
 
+def is_remote(path):
+    """Whether `path` has a scheme (`gs://...`): TensorFlow's file systems serve it."""
+    return "://" in os.fspath(path)
+
+
 def _gfile(path):
     """`tf.io.gfile` for a remote path, None for a local one."""
-    if "://" not in os.fspath(path):
+    if not is_remote(path):
         return None
     import tensorflow as tf
 
@@ -117,6 +122,15 @@ def glob(pattern):
     return sorted(paths)
 
 
+def list_dir(path):
+    """Sorted names in a folder; none where it does not exist."""
+    if not is_dir(path):
+        return []
+    gfile = _gfile(path)
+    with _named_errors(path, "list"):
+        return sorted(name.rstrip("/") for name in (gfile.listdir(path) if gfile else os.listdir(path)))
+
+
 def make_dirs(path):
     if path:
         gfile = _gfile(path)
@@ -128,6 +142,14 @@ def rename(source, target):
     """Renames a file or an (absent target's) folder; a file replaces an older one."""
     gfile = _gfile(target)
     gfile.rename(source, target, overwrite=True) if gfile else os.replace(source, target)
+
+
+def flush_tree(path):
+    """Brings the files of a local folder to the disk, so that they outlive a power cut."""
+    if not is_remote(path):
+        for name in list_dir(path):
+            with open(os.path.join(path, name), "rb") as file:
+                os.fsync(file.fileno())
 
 
 def remove(path):

@@ -113,7 +113,7 @@ def convert(checkpoint, train_dir, phase=None, eigenvalues=None, overrides=()):
     if eigenvalues:
         checkpoints.set_eigenvalues(model, eigenvalues)
     # The place in the original's data is not known: training goes on with the first example of an epoch.
-    state = {"step": step, "epoch": 0, "batch": 0, "examples": step * phase_config.batch_size}
+    state = checkpoints.new_state(step, step * phase_config.batch_size)
     folder = checkpoints.save(train_dir, model, optimizer, state, keep=1)
     checkpoints.Run(model_config, phase_config).save(train_dir)
 

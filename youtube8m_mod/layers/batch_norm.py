@@ -26,7 +26,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             axes = list(range(len(inputs.shape) - 1))
             _, variance = ops.moments(ops.cast(inputs, "float32"), axes=axes)
             rows = ops.cast(math.prod(ops.shape(inputs)[axis] for axis in axes), "float32")
-            self.moving_variance.assign_add((1 - self.momentum) * variance / (rows - 1))
+            self.moving_variance.assign_add((1 - self.momentum) * variance / ops.maximum(rows - 1, 1))
         return outputs
 
     def get_config(self):

@@ -64,22 +64,24 @@ class FusedAdam(keras.optimizers.Optimizer):
         return iterations
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        # Read once here: otherwise these three scalars travel for each variable of another device.
+        scalars = [tf.convert_to_tensor(value) for value in (learning_rate, self.beta_1_power, self.beta_2_power)]
         if tf.distribute.has_strategy():
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            super()._backend_update_step(grads, trainable_variables, scalars)
             return
         # Keras sums over replicas even where there is one, which takes all gradients to the default device and back.
         for gradient, variable in zip(grads, trainable_variables):
-            self.update_step(gradient, variable.value, learning_rate)
+            self.update_step(gradient, variable.value, scalars)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient, variable, scalars):
         index = self._get_variable_index(variable)
-        with tf.device(variable.device):  # Without the scope, every gradient travels to the default device to be clipped.
-            gradient = self.clipped(tf.cast(gradient, variable.dtype))
+        learning_rate, beta_1_power, beta_2_power = scalars
+        with tf.device(variable.device):  # Without the scope, gradients travel to the default device to be clipped.
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle, m=self.first_moments[index].value.handle,
-                v=self.second_moments[index].value.handle, beta1_power=self.beta_1_power.value,
-                beta2_power=self.beta_2_power.value, lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1,
-                beta2=self.beta_2, epsilon=self.epsilon, grad=gradient)
+                v=self.second_moments[index].value.handle, beta1_power=beta_1_power, beta2_power=beta_2_power,
+                lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon,
+                grad=self.clipped(tf.cast(gradient, variable.dtype)))
 
     def clipped(self, gradient):
         """The gradient, its norm brought down to `clip_norm` where it exceeds it."""

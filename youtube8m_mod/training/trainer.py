@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-import json
+import fnmatch
 import signal
-import sys
 import time
 
 import numpy as np
@@ -12,11 +11,18 @@ import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
-from youtube8m_mod.errors import UserError
+from youtube8m_mod.errors import Stopped, UserError
 from youtube8m_mod.models.mod import MOD
-from youtube8m_mod.report import format_table, progress
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.report import progress
+from youtube8m_mod.training import checkpoints, examples
+from youtube8m_mod.training.history import History, Interval
 from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
+from youtube8m_mod.training.run import Run
+
+DEFAULT_CHECKPOINT_STEPS = 1000
+_CHECKPOINT_SHARE = 0.02  # Of the time, at the default interval.
+# Of a train_dir, to be removed in this order: while there are checkpoints, there is a run.json.
+_CONTENTS = ("checkpoint-*", "partial-*", "history.jsonl", "events", "placement.json", "run.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +30,8 @@ class TrainingOptions:
     """How a run is carried out; nothing here changes its numbers.
 
     Attributes:
-        checkpoint_steps: a checkpoint every so many steps, and one at the end.
+        checkpoint_steps: a checkpoint every so many steps, and one at the end; None: every 1000 steps, or more
+            where that would take more than 2% of the time.
         keep_checkpoints: newest checkpoints to keep.
         log_steps: a line of averages every so many steps.
         start_new_model: begin anew, removing what the train_dir holds.
@@ -32,7 +39,7 @@ class TrainingOptions:
         eigenvalues: path of the PCA eigenvalues; None: a scale of one.
     """
 
-    checkpoint_steps: int = 1000
+    checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
     log_steps: int = 100
     start_new_model: bool = False
@@ -41,7 +48,7 @@ class TrainingOptions:
 
     def __post_init__(self):
         for name in ("checkpoint_steps", "keep_checkpoints", "log_steps"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, came {getattr(self, name)}.")
 
 
@@ -76,53 +83,51 @@ class Trainer:
         self.state = self._initial_state()
         self.step_function = tf.function(self._train_step, autograph=False)
         self.term_names = None
+        self.checkpoint_seconds = 0.0
+        self._last_checkpoint, self._last_cost = time.monotonic(), 0.0
         self._stop_signal = None
 
     def train(self):
         """Trains to the end of the run.
 
         Returns:
-            {"step", "examples", "seconds", and the last logged averages}.
+            {"step", "seconds", "checkpoint_seconds", and the last logged averages}.
 
         Raises:
-            UserError: on bad data, a loss that is not finite, or after SIGTERM and Ctrl-C, when the checkpoint is written.
+            UserError: on bad data or a loss that is not finite.
+            Stopped: after SIGTERM or Ctrl-C, when the checkpoint is written.
         """
         started, first_step = time.monotonic(), self.state["step"]
-        history = _History(self.train_dir, first_step)
-        averages = history.last
-        bar = progress(total=self._total_steps(), initial=first_step, unit="step", description=self.run.phase.name)
-        with bar, history, self._signals():
-            interval = _Interval()
-            for batch in self._batches():
+        max_steps = self.run.phase.max_steps
+        bar = progress(total=max_steps, initial=first_step, unit="step", description=self.run.phase.name)
+        with bar, History(self.train_dir, first_step) as history, self._signals():
+            averages = history.last
+            interval = Interval(self.state["interval"])
+            for batch in examples.batches(self.reader, self.run.phase, self.run.seed, self.state):
                 interval.add(self._run_step(batch), len(batch["labels"]))
-                step = self.state["step"]
                 bar.update()
-                last = step == self.run.phase.max_steps
-                if step % self.options.log_steps == 0 or last:
-                    averages = self._log(interval, history)
+                if self.state["step"] % self.options.log_steps == 0:
+                    averages, interval = self._log(interval, history)
                     bar.set_postfix({name: f"{averages[name]:.4g}" for name in self.model.metric_names})
-                    interval = _Interval()
-                if step % self.options.checkpoint_steps == 0:
+                if self._stop_signal and self.state["step"] != max_steps:
+                    self._stop()
+                if self._checkpoint_due():
                     self._save()
-                if self._stop_signal:
-                    self._save()
-                    raise UserError(f"{self._stop_signal} came: stopped after step {step} with a checkpoint in "
-                                    f"{self.train_dir}; the same command goes on from there.")
-            if interval.steps:
-                averages = self._log(interval, history)
-        if checkpoints.steps(self.train_dir)[-1:] != [self.state["step"]]:
+            if interval.sums and (not history.lines or history.lines[-1]["step"] < self.state["step"]):
+                averages, interval = self._log(interval, history)
             self._save()
-        return {"step": self.state["step"], "seconds": time.monotonic() - started, **(averages or {})}
+        return {"step": self.state["step"], "seconds": time.monotonic() - started,
+                "checkpoint_seconds": self.checkpoint_seconds, **(averages or {})}
 
     def _prepare_train_dir(self):
         files.make_dirs(self.train_dir)
         if self.options.start_new_model:
-            for name in ("checkpoint-*", "partial-*", "run.json", "history.jsonl", "events", "placement.json"):
-                for path in files.glob(f"{self.train_dir}/{name}"):
-                    files.remove(path)
+            for pattern in _CONTENTS:
+                for name in fnmatch.filter(files.list_dir(self.train_dir), pattern):
+                    files.remove(f"{self.train_dir}/{name}")
         checkpoints.remove_partial(self.train_dir)
         if files.exists(f"{self.train_dir}/run.json"):
-            earlier = checkpoints.Run.load(self.train_dir)
+            earlier = Run.load(self.train_dir)
             self.run.check_continues(earlier, self.train_dir)
             self.run.classes = earlier.classes
         elif checkpoints.steps(self.train_dir):
@@ -132,6 +137,7 @@ class Trainer:
     def _initial_state(self):
         """The state of the last checkpoint; without one, that of a new run."""
         state = checkpoints.restore_latest(self.train_dir, self.model, self.optimizer)
+        self._saved_step = state and state["step"]
         if state is not None:
             return state
         if self.run.started_from:
@@ -140,34 +146,7 @@ class Trainer:
                 raise UserError(f"{self.run.started_from} holds no checkpoint to start from.")
         elif self.options.eigenvalues:
             checkpoints.set_eigenvalues(self.model, self.options.eigenvalues)
-        return {"step": 0, "epoch": 0, "batch": 0, "examples": 0}
-
-    def _total_steps(self):
-        return self.run.phase.max_steps  # With epochs alone the number of records is not known beforehand.
-
-    def _batches(self):
-        """Batches from the place of the state on, which moves along with them."""
-        phase, state = self.run.phase, self.state
-        while phase.num_epochs is None or state["epoch"] < phase.num_epochs:
-            if phase.max_steps is not None and state["step"] >= phase.max_steps:
-                return
-            batches = self.reader.read(phase.batch_size, seed=self.run.seed, epoch=state["epoch"],
-                                       skip_batches=state["batch"], drop_remainder=True)
-            before = state["step"]
-            for batch in batches:
-                state["step"] += 1
-                state["batch"] += 1
-                state["examples"] += len(batch["labels"])
-                yield batch
-                if state["step"] == phase.max_steps:
-                    return
-            if summary := batches.counts.summary():
-                print(f"epoch {state['epoch'] + 1}: {summary}", file=sys.stderr)
-            if state["step"] == before and state["batch"] == 0:
-                raise UserError(f"The training data holds fewer than one batch of {phase.batch_size} examples; lower "
-                                "--batch_size.")
-            state["epoch"] += 1
-            state["batch"] = 0
+        return checkpoints.new_state()
 
     def _train_step(self, batch):
         terms, gradients = self.model.losses_and_gradients(batch)
@@ -182,8 +161,8 @@ class Trainer:
             kind, path = self.term_names[int(np.argmin(np.isfinite(values)))]
             raise UserError(
                 f"The {kind} loss of {f'node {path}' if path else 'the root'} is {values[~np.isfinite(values)][0]} at "
-                f"step {self.state['step']}; the last checkpoint before it is kept, a lower --base_learning_rate may "
-                "help.")
+                f"step {self.state['step']}: the run stops, and the checkpoints before that step stay; a run with a lower "
+                "--base_learning_rate, in another --train_dir or with --start_new_model, may do better.")
         if "label_weights" in batch:
             rated = np.flatnonzero(batch["label_weights"].numpy().any(axis=0)).tolist()
             self.run.classes = sorted({*(self.run.classes or ()), *rated})
@@ -193,14 +172,35 @@ class Trainer:
         return self.model.level_terms(terms)
 
     def _log(self, interval, history):
+        """Writes the line of an interval; returns its averages and the interval that begins."""
         rate = float(self.optimizer.learning_rate)
         averages = interval.averages() | {"learning_rate": rate, "epoch": self.state["epoch"]}
         history.add(self.state["step"], averages)
-        return averages
+        self.state["interval"] = {}
+        return averages, Interval(self.state["interval"])
+
+    def _checkpoint_due(self):
+        """Whether it is time for one; at the default interval not before the last one's cost is a small share."""
+        if self.options.checkpoint_steps:
+            return self.state["step"] % self.options.checkpoint_steps == 0
+        seconds, cost = time.monotonic() - self._last_checkpoint, self._last_cost
+        return self.state["step"] % DEFAULT_CHECKPOINT_STEPS == 0 and cost <= _CHECKPOINT_SHARE * seconds
 
     def _save(self):
+        """Writes a checkpoint, where that of this step is not there yet."""
+        if self._saved_step == self.state["step"]:
+            return
+        started = time.monotonic()
         self.run.save(self.train_dir)
         checkpoints.save(self.train_dir, self.model, self.optimizer, self.state, self.options.keep_checkpoints)
+        self._saved_step, self._last_checkpoint = self.state["step"], time.monotonic()
+        self._last_cost = self._last_checkpoint - started
+        self.checkpoint_seconds += self._last_cost
+
+    def _stop(self):
+        self._save()
+        raise Stopped(f"{signal.Signals(self._stop_signal).name} came: step {self.state['step']} is done and its "
+                      f"checkpoint is in {self.train_dir}; the same command goes on from there.", self._stop_signal)
 
     @contextlib.contextmanager
     def _signals(self):
@@ -208,7 +208,7 @@ class Trainer:
         def note(number, _):
             if self._stop_signal and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self._stop_signal = signal.Signals(number).name
+            self._stop_signal = number
 
         try:
             previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -219,69 +219,3 @@ class Trainer:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-class _Interval:
-    """Averages of loss terms since the last line of the log."""
-
-    def __init__(self):
-        self.started, self.steps, self.examples, self.sums = time.monotonic(), 0, 0, {}
-
-    def add(self, terms, examples):
-        self.steps += 1
-        self.examples += examples
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    def averages(self):
-        seconds = time.monotonic() - self.started
-        return {name: value / self.steps for name, value in self.sums.items()} | {
-            "examples_per_second": self.examples / seconds}
-
-
-class _History:
-    """The log of a run: `history.jsonl`, and curves for TensorBoard.
-
-    A resumed run drops the lines after the checkpoint that it goes on from.
-    """
-
-    def __init__(self, train_dir, step):
-        self.path = f"{train_dir}/history.jsonl"
-        self.lines = [line for line in read_history(train_dir) if line["step"] <= step]
-        self.writer = tf.summary.create_file_writer(f"{train_dir}/events", filename_suffix=f".{step}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._write()
-        self.writer.close()
-
-    @property
-    def last(self):
-        return {name: value for name, value in self.lines[-1].items() if name != "step"} if self.lines else None
-
-    def add(self, step, averages):
-        self.lines.append({"step": step, **averages})
-        with self.writer.as_default(step):
-            for name, value in averages.items():
-                tf.summary.scalar(name, value)
-        self._write()
-
-    def _write(self):
-        with files.write_file(self.path) as file:
-            file.writelines(json.dumps(line) + "\n" for line in self.lines)
-
-
-def read_history(train_dir):
-    """The logged averages of a run: a list of dicts with "step" and the metric names."""
-    path = f"{train_dir}/history.jsonl"
-    if not files.exists(path):
-        return []
-    with files.open_file(path) as file:
-        return [json.loads(line) for line in file]
-
-
-def summary_table(result):
-    """The table that a training command ends with."""
-    return format_table([{"quantity": name.replace("_", " "), "value": value} for name, value in result.items()])

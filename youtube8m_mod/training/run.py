@@ -1,0 +1,74 @@
+"""What a train_dir is a run of: run.json."""
+
+import dataclasses
+
+from youtube8m_mod import files
+from youtube8m_mod.config import ModelConfig, PhaseConfig, differences, from_dict, to_dict
+from youtube8m_mod.errors import UserError
+
+_FREE_FIELDS = ("max_steps", "num_epochs")  # A run may be continued with another end.
+_MAX_SEED = 2**31 - 1
+
+
+@dataclasses.dataclass
+class Run:
+    """What a train_dir holds.
+
+    Attributes:
+        model, phase: the configurations.
+        seed: of weights, dropout and the order of the data.
+        precision: "float32" or "mixed_bfloat16".
+        started_from: train_dir whose weights the run started from; None: from scratch.
+        classes: classes rated in the training segments, ascending; None in pretraining.
+    """
+
+    model: ModelConfig
+    phase: PhaseConfig
+    seed: int = 0
+    precision: str = "float32"
+    started_from: str | None = None
+    classes: list[int] | None = None
+
+    def __post_init__(self):
+        if type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED:
+            raise UserError(f"seed must be an integer from 0 to {_MAX_SEED}, came {self.seed!r}.")
+        if self.precision not in ("float32", "mixed_bfloat16"):
+            raise UserError(f'precision must be "float32" or "mixed_bfloat16", came {self.precision!r}.')
+        if not isinstance(self.started_from, (str, type(None))):
+            raise UserError(f"started_from must be the path of a train_dir or null, came {self.started_from!r}.")
+        classes = [] if self.classes is None else self.classes
+        if not isinstance(classes, list) or not all(
+                type(label) is int and 0 <= label < self.model.num_classes for label in classes):
+            raise UserError(f"classes must be a list of classes from 0 to {self.model.num_classes - 1}, or null.")
+
+    def save(self, train_dir):
+        """Writes `train_dir/run.json`."""
+        values = dataclasses.asdict(self) | {"model": to_dict(self.model), "phase": to_dict(self.phase)}
+        files.write_json(f"{train_dir}/run.json", values)
+
+    @classmethod
+    def load(cls, train_dir):
+        """The run of a train_dir; raises `UserError` where there is none."""
+        path = f"{train_dir}/run.json"
+        if not files.exists(path):
+            raise UserError(f"{train_dir} is not a train_dir: {path} does not exist.")
+        values = files.read_json(path)
+        if not isinstance(values, dict) or set(values) != {field.name for field in dataclasses.fields(cls)}:
+            raise UserError(f"{path} must hold the fields {', '.join(f.name for f in dataclasses.fields(cls))}.")
+        values["model"] = from_dict(ModelConfig, values["model"], path)
+        values["phase"] = from_dict(PhaseConfig, values["phase"], path)
+        try:
+            return cls(**values)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    def check_continues(self, earlier, train_dir):
+        """Raises `UserError` naming the fields in which this run differs from the `earlier` one in its train_dir."""
+        found = {**differences(earlier.model, self.model), **differences(earlier.phase, self.phase)}
+        found |= {name: (getattr(earlier, name), getattr(self, name)) for name in ("seed", "precision", "started_from")
+                  if getattr(earlier, name) != getattr(self, name)}
+        found = {name: values for name, values in found.items() if name not in _FREE_FIELDS}
+        if found:
+            listed = ", ".join(f"{name} (there {old!r}, now {new!r})" for name, (old, new) in found.items())
+            raise UserError(f"{train_dir} holds a run of another configuration, it differs in {listed}; use another "
+                            "--train_dir, or --start_new_model to begin anew.")
