@@ -1,0 +1,86 @@
+"""Training steps, ours against a plain transliteration of the equations, in turn in one process.
+
+    python benchmarks/step.py [--quick]
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import argparse  # noqa: E402
+import gc  # noqa: E402
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from benchmarks import measure  # noqa: E402
+from benchmarks.baseline import baseline_of  # noqa: E402
+from youtube8m_mod import config  # noqa: E402
+from youtube8m_mod.models.mod import MOD  # noqa: E402
+from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay  # noqa: E402
+
+CASES = (
+    # name, model, phase, batch size, frames
+    ("segments, batch 64", "nextvlad", "finetune", 64, 5),
+    ("mixture of 3, segments, batch 32", "mix_nextvlad", "finetune", 32, 5),
+    ("300 frames, batch 8", "nextvlad", "pretrain", 8, 300),
+)
+
+
+def our_step(model):
+    """The training step that the trainer takes."""
+    phase = model.phase
+    optimizer = FusedAdam(StaircaseDecay(phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay,
+                                         phase.learning_rate_decay_examples), clip_norm=phase.clip_gradient_norm)
+    optimizer.build(model.ordered_trainable_variables)
+
+    def step(batch):
+        terms, gradients = model.losses_and_gradients(batch)
+        optimizer.apply(gradients, model.ordered_trainable_variables)
+        return model.total_loss(terms)
+
+    return tf.function(step, autograph=False)
+
+
+def run_case(name, model_name, phase_name, batch_size, frames, precision, repeats, peak, agree):
+    """One row: the baseline in float32 and our step in `precision`, in turn."""
+    keras.utils.set_random_seed(0)
+    model_config = config.model_config(model_name)
+    # Without dropout both have the same loss; the work is the same but for a random mask.
+    phase = config.phase_config(phase_name, {"batch_size": batch_size, "dropout": 0.0})
+    batch = measure.batch_of(model_config, batch_size, frames, phase.segments)
+    model = MOD(model_config, phase, precision=precision)
+    baseline = baseline_of(model, batch)
+    ours, theirs = our_step(model), tf.function(baseline.train_step)
+    losses = [float(step(batch)) for step in (theirs, ours)]
+    difference = abs(losses[1] / losses[0] - 1)
+    if difference > agree:
+        raise SystemExit(f"{name}, {precision}: the losses {losses} differ by {difference:.2g}, allowed {agree:g}")
+    seconds = measure.interleaved({"baseline": lambda: theirs(batch).numpy(), "ours": lambda: ours(batch).numpy()},
+                                  repeats)
+    gflops = 3 * batch_size * measure.model_gflop(model_config, frames) / seconds["ours"]
+    return {"case": f"training, {name}, {'float32' if precision == 'float32' else 'bfloat16'}",
+            "baseline_s": seconds["baseline"], "ours_s": seconds["ours"],
+            "ratio": seconds["baseline"] / seconds["ours"], "examples_per_s": batch_size / seconds["ours"],
+            "gflops": gflops, "peak_gflops": peak, "loss_difference": difference}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, only the single model on segments")
+    arguments = parser.parse_args()
+    peak = measure.sgemm_peak()
+    rows = []
+    for case in CASES[:1] if arguments.quick else CASES:
+        for precision, agree in (("float32", 1e-4), ("mixed_bfloat16", 2e-2)):
+            rows.append(run_case(*case, precision, 3 if arguments.quick else 9, peak, agree))
+            keras.backend.clear_session()
+            gc.collect()
+    measure.show(rows)
+
+
+if __name__ == "__main__":
+    main()
