@@ -100,12 +100,6 @@ class FrameNoise:
     slow_decay: float
     fast_decay: float
 
-    def factor(self, frames):
-        """Lower triangular (frames, frames): times white noise (frames, D) it gives the noise."""
-        lags = np.abs(np.subtract.outer(np.arange(frames), np.arange(frames)))
-        correlation = self.slow * self.slow_decay**lags + (1 - self.slow) * self.fast_decay**lags
-        return (self.std * np.linalg.cholesky(correlation)).astype(np.float32)
-
     def unclipped(self):
         """(clipped means, means): what mean the noise needs for the clipped frames to have a given one on average."""
         means, noise = np.linspace(-4, 4, 401), np.linspace(-4, 4, 401)
@@ -113,8 +107,8 @@ class FrameNoise:
         return np.clip(means[:, None] + self.std * noise, -2, 2) @ weights / weights.sum(), means
 
 
-RGB_NOISE = FrameNoise(std=1.05, slow=0.4, slow_decay=0.8, fast_decay=0.135)
-AUDIO_NOISE = FrameNoise(std=1.03, slow=0.5, slow_decay=0.85, fast_decay=0.09)
+RGB_NOISE = FrameNoise(std=1.05, slow=0.41, slow_decay=0.81, fast_decay=0.135)
+AUDIO_NOISE = FrameNoise(std=1.03, slow=0.54, slow_decay=0.85, fast_decay=0.06)
 
 
 class Composer:
@@ -131,8 +125,15 @@ class Composer:
         self.segment_classes = frozenset(commonest[bank.frequencies[commonest] > 0].tolist())
         self._commonness = bank.frequencies / bank.frequencies.sum()
         noises = [RGB_NOISE if i == 0 else AUDIO_NOISE for i in range(len(settings.feature_sizes))]
-        self._factors = [noise.factor(settings.max_frames) for noise in noises]
         self._unclipped = [noise.unclipped() for noise in noises]
+        # The two processes of all features side by side: (2, D).
+        self._decay = self._columns([(noise.slow_decay, noise.fast_decay) for noise in noises])
+        self._innovation = np.sqrt(1 - self._decay**2)
+        self._amplitude = self._columns([(noise.std * noise.slow**0.5, noise.std * (1 - noise.slow)**0.5)
+                                         for noise in noises])
+
+    def _columns(self, values):
+        return np.repeat(np.array(values, np.float32).T, self.settings.feature_sizes, axis=1)
 
     def video(self, partition, index):
         """Video `index` of `partition`. A bank of records hands out its scenes in the order of these calls."""
@@ -182,15 +183,23 @@ class Composer:
         return tuple(sorted(ratings))
 
     def _frames(self, spans, rng):
+        values = self._noise(spans, rng)
         features, first = {}, 0
-        settings = self.settings
-        for name, size, factor, (clipped, means) in zip(
-                settings.feature_names, settings.feature_sizes, self._factors, self._unclipped):
-            white = rng.standard_normal((spans[-1][1], size), np.float32)
-            values = np.empty_like(white)
+        for name, size, (clipped, means) in zip(
+                self.settings.feature_names, self.settings.feature_sizes, self._unclipped):
+            columns = slice(first, first + size)
             for start, end, scene in spans:
-                np.matmul(factor[:end - start, :end - start], white[start:end], out=values[start:end])
-                values[start:end] += np.interp(scene.means[first:first + size], clipped, means).astype(np.float32)
-            features[name] = records.quantize(values)
+                values[start:end, columns] += np.interp(scene.means[columns], clipped, means).astype(np.float32)
+            features[name] = records.quantize(values[:, columns])
             first += size
         return features
+
+    def _noise(self, spans, rng):
+        """Noise of all frames, (frames, D), which starts anew with each scene."""
+        processes = rng.standard_normal((spans[-1][1], *self._decay.shape), np.float32)
+        for start, end, _ in spans:
+            for frame in range(start + 1, end):
+                processes[frame] *= self._innovation
+                processes[frame] += self._decay * processes[frame - 1]
+        processes *= self._amplitude
+        return processes[:, 0] + processes[:, 1]

@@ -158,9 +158,11 @@ class SyntheticBank:
 
     def _label_part(self, labels, rng):
         """Sum of the directions of each scene's labels, each as prominent as it happens to be: (scenes, D)."""
-        sums = [rng.gamma(PROMINENCE_SHAPE, 1 / PROMINENCE_SHAPE, len(each)).astype(np.float32)
-                @ self._directions[list(each)] for each in labels]
-        return np.stack(sums) - self._center
+        sums = np.empty((len(labels), self._directions.shape[1]), np.float32)
+        for row, each in zip(sums, labels):
+            prominence = rng.gamma(PROMINENCE_SHAPE, 1 / PROMINENCE_SHAPE, (len(each), 1)).astype(np.float32)
+            np.sum(prominence * self._directions[list(each)], axis=0, out=row)
+        return sums - self._center
 
     def draw(self, partition, count, rng):
         """`count` new scenes; `partition` does not matter."""
