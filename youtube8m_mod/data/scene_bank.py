@@ -11,7 +11,6 @@ import itertools
 import numpy as np
 
 from youtube8m_mod.data import records
-from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 
 PARTITIONS = ("train", "validate", "test")
@@ -226,6 +225,8 @@ class RecordBank:
 
 
 def _read_scenes(pattern, settings):
+    from youtube8m_mod.data.reader import Reader  # Loads TensorFlow.
+
     reader = Reader(pattern, settings)
     if reader.spec.kind != records.VIDEO_LEVEL:
         raise UserError(f'--bank: "{pattern}" must match video-level records, came {reader.spec.kind} ones.')
