@@ -113,18 +113,18 @@ class MOD(keras.Model):
             ({"bce": {path: scalar}, "kl": {path: scalar}, "l2": {path of a subtree: scalar}},
             gradients in the order of `ordered_trainable_variables`).
         """
-        labels = tf.cast(batch["labels"], tf.float32)
-        label_weights = tf.cast(batch["label_weights"], tf.float32) if "label_weights" in batch else None
         temperature = self.phase.temperature
         # Gradients of replicas are summed; each replica's loss is a mean over its own part of the batch.
         share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
         scaled = self._scaled_frames(batch)
+        labels = self._once_a_device(lambda: [tf.cast(batch[key], tf.float32) if key in batch else None
+                                              for key in ("labels", "label_weights")])
         terms, outputs, totals, tapes = {"bce": {}, "kl": {}, "l2": {}}, [], [], []
         for index, subtree in enumerate(self.subtrees):
             path = str(index) if self.config.branching else ""
             with self.placement.subtree(index), tf.GradientTape() as tape:
                 output = subtree(scaled(index), batch.get("num_frames"), training=True)
-                own = losses.tree_losses(output, labels, label_weights, temperature, path)
+                own = losses.tree_losses(output, *labels(index), temperature, path)
                 own["l2"] = {path: losses.l2_penalty(subtree.regularized_weights, self._l2_scale(index))}
                 totals.append(share * self.total_loss(own))
             outputs.append(output)
@@ -139,7 +139,7 @@ class MOD(keras.Model):
             with self.placement.root(), tf.GradientTape() as tape:
                 tape.watch(logits)
                 output = self.root.mix(scaled(0), outputs, training=True)
-                own = losses.node_losses(output, labels, label_weights, temperature)
+                own = losses.node_losses(output, *labels(0), temperature)
                 total = share * self.total_loss(own)
                 root_gradients, logit_gradients = tape.gradient(total, ([v.value for v in variables], logits))
             for kind, values in own.items():
@@ -186,17 +186,21 @@ class MOD(keras.Model):
         return list(self.trackers.values())
 
     def _scaled_frames(self, batch):
-        """A function from a subtree's number to its scaled frames, computed once a device from the raw bytes."""
+        """A function from a subtree's number to its scaled frames; what travels to a device are the raw bytes."""
+        return self._once_a_device(lambda: self.scaling(batch["features"], batch.get("present_frames")))
+
+    def _once_a_device(self, compute):
+        """A function from a subtree's number to what `compute()` gives, computed once on each device that asks."""
         cache = {}
 
-        def scaled(subtree):
+        def computed(subtree):
             device = self.placement.device_of(subtree)
             if device not in cache:
                 with self.placement.subtree(subtree):
-                    cache[device] = self.scaling(batch["features"], batch.get("present_frames"))
+                    cache[device] = compute()
             return cache[device]
 
-        return scaled
+        return computed
 
     def _l2_scale(self, subtree):
         """The penalty's scale in a subtree; by the original's accident the first counts as often as there are."""

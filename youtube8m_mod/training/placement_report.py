@@ -1,0 +1,161 @@
+"""Where a model's weights, slots and matrix products really are: the table at start, and placement.json."""
+
+import contextlib
+import math
+
+import tensorflow as tf
+from tensorflow.python.eager import context  # The one place where TensorFlow gives away its optimised graphs.
+
+from youtube8m_mod import files
+from youtube8m_mod.placement import device_name
+from youtube8m_mod.report import format_table
+
+_COLUMNS = {"subtree": "subtree", "device": "device", "parameters": "parameters", "weights": "weights (kB)",
+            "slots": "slots (kB)", "activations": "activations (kB)"}
+_SAME_BUFFER = {"Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient"}
+_NO_ACTIVATION = {"ReadVariableOp", "Const", "Placeholder", "VarHandleOp"}
+
+
+class ReportedStep:
+    """A training step that tells at its first call where everything lies.
+
+    It prints the table before that step, and writes `placement.json` after it:
+    {"devices": {device: {"subtrees", "parameters", "weight_bytes", "slot_bytes", "forward_matmuls",
+    "backward_matmuls"}}}, counted in variables as they lie and in the graph as TensorFlow optimised and split it.
+
+    Args:
+        step: a TensorFlow function of a batch.
+        model: a `MOD`.
+        optimizer: its built `FusedAdam`.
+        path: of placement.json.
+    """
+
+    def __init__(self, step, model, optimizer, path):
+        self.step, self.model, self.optimizer, self.path = step, model, optimizer, path
+        self.reported = False
+
+    def __call__(self, batch):
+        if self.reported:
+            return self.step(batch)
+        self.reported = True
+        print(start_table(self.model, self.optimizer, self.step.graph(batch)))
+        devices = variable_report(self.model, self.optimizer)
+        with collected_graphs() as graphs:
+            result = self.step(batch)
+        for device, counts in matmul_report(graphs()).items():
+            devices.setdefault(device, _nothing()).update(counts)
+        files.write_json(self.path, {"devices": dict(sorted(devices.items()))})
+        return result
+
+
+def variable_report(model, optimizer):
+    """{device: {"subtrees", "parameters", "weight_bytes", "slot_bytes"}} by where the variables lie."""
+    devices = {}
+    for kind, variables in (("weight_bytes", model.variables), ("slot_bytes", optimizer.variables)):
+        for copy in _copies(variables):
+            entry = devices.setdefault(device_name(copy.device), _nothing())
+            entry[kind] += _bytes(copy)
+    for copy in _copies(model.ordered_trainable_variables):
+        devices[device_name(copy.device)]["parameters"] += copy.shape.num_elements()
+    for index, subtree in enumerate(model.subtrees):
+        for device in sorted({device_name(copy.device) for copy in _copies(subtree.variables)}):
+            devices[device]["subtrees"].append(index)
+    return devices
+
+
+def matmul_report(graphs):
+    """{device: {"forward_matmuls", "backward_matmuls"}} of `tf.compat.v1.GraphDef`s that are placed on devices."""
+    devices = {}
+    for graph in graphs:
+        for node in graph.node:
+            if "MatMul" in node.op or "Einsum" in node.op:
+                counts = devices.setdefault(device_name(node.device), {"forward_matmuls": 0, "backward_matmuls": 0})
+                counts["backward_matmuls" if is_backward(node) else "forward_matmuls"] += 1
+    return devices
+
+
+def is_backward(node):
+    """Whether a gradient tape made a node of a graph."""
+    return "gradient_tape/" in node.name
+
+
+@contextlib.contextmanager
+def collected_graphs():
+    """Yields a function that gives the graphs run in the block, optimised and split by device.
+
+    A TensorFlow function shows them once, when it runs for the first time.
+    """
+    eager_context = context.context()
+    eager_context.enable_graph_collection()
+    graphs = []
+    try:
+        yield lambda: graphs
+        for function in eager_context.export_run_metadata().function_graphs:
+            graphs.extend(function.partition_graphs)
+    finally:
+        eager_context.disable_graph_collection()
+
+
+def activation_bytes(graph):
+    """{device: bytes of tensors that the backward pass of a traced graph reads of its forward pass}."""
+    tensors = {}
+    for operation in graph.get_operations():
+        if is_backward(operation):
+            for tensor in map(_source, operation.inputs):
+                if not is_backward(tensor.op) and tensor.op.type not in _NO_ACTIVATION:
+                    tensors[tensor.ref()] = tensor
+    devices = {}
+    for tensor in tensors.values():
+        if tensor.op.device and tensor.shape.is_fully_defined() and tensor.dtype.is_numpy_compatible:
+            name = device_name(tensor.op.device)
+            devices[name] = devices.get(name, 0) + _bytes(tensor)
+    return devices
+
+
+def start_table(model, optimizer, graph):
+    """Text of the table: a line for each subtree on each of its devices."""
+    places = [(index, device) for index, subtree in enumerate(model.subtrees)
+              for device in sorted({device_name(copy.device) for copy in _copies(subtree.variables)})]
+    activations = activation_bytes(graph)
+    slots = {variable.path: [first, second] for variable, first, second in zip(
+        model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments)}
+    rows = []
+    for index, device in places:
+        own = model.subtrees[index].variables
+        if not index and model.config.branching:
+            own = own + model.root.mixing.variables
+        trainable = [variable for variable in own if variable.path in slots]
+        sharing = sum(other == device for _, other in places)
+        rows.append({
+            "subtree": index, "device": device,
+            "parameters": sum(math.prod(variable.shape) for variable in trainable),
+            "weights": _kilobytes(sum(_bytes(variable) for variable in own)),
+            "slots": _kilobytes(sum(_bytes(slot) for variable in trainable for slot in slots[variable.path])),
+            "activations": _kilobytes(activations[device] / sharing if device in activations else None)})
+    return format_table(rows, _COLUMNS)
+
+
+def _copies(variables):
+    """The variables as they lie: those of each replica where they are mirrored."""
+    for variable in variables:
+        yield from getattr(variable.value, "values", None) or (variable.value,)
+
+
+def _nothing():
+    return {"subtrees": [], "parameters": 0, "weight_bytes": 0, "slot_bytes": 0, "forward_matmuls": 0,
+            "backward_matmuls": 0}
+
+
+def _source(tensor):
+    """The tensor whose memory a tensor shares."""
+    while tensor.op.type in _SAME_BUFFER and tensor.op.inputs:
+        tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
+    return tensor
+
+
+def _bytes(value):
+    return math.prod(value.shape) * tf.as_dtype(value.dtype).size
+
+
+def _kilobytes(count):
+    return None if count is None else round(count / 1000)
