@@ -61,7 +61,7 @@ class Trainer:
     Args:
         run: a `Run`.
         train_dir: where run.json, checkpoints, history.jsonl and TensorBoard's events go.
-        data_pattern: glob of training records.
+        data_pattern: glob of training records, or what reads them as a `Reader` does.
         options: `TrainingOptions`.
         placement: a `Placement`; None leaves it to TensorFlow.
     """
@@ -70,8 +70,8 @@ class Trainer:
         self.run, self.train_dir, self.options = run, train_dir, options
         if run.phase.num_epochs is None and run.phase.max_steps is None:
             raise UserError("Training needs an end: num_epochs or max_steps.")
-        self.reader = Reader(data_pattern, run.model, segments=run.phase.segments,
-                             skip_bad_records=options.skip_bad_records)
+        self.reader = data_pattern if hasattr(data_pattern, "read") else Reader(
+            data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
         self._prepare_train_dir()
         checkpoints.seed_everything(run.seed)
         self.model = MOD(run.model, run.phase, placement, run.precision, run.seed)
