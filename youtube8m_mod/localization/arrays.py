@@ -14,14 +14,15 @@ def write_arrays(path, arrays):
         np.savez(file, **arrays)
 
 
-def read_arrays(path, names):
-    """The dict that `write_arrays` wrote, which must hold all of `names`; no pickled object is ever loaded."""
+def read_arrays(path, names=None):
+    """What `write_arrays` wrote: the arrays of these names, which must be there, or all; no pickled object is loaded."""
     with files.open_file(path, "rb") as file:
         try:
             with np.load(file, allow_pickle=False) as archive:
-                arrays = dict(archive)
+                missing = sorted(set(names or ()) - set(archive))
+                arrays = {} if missing else {name: archive[name] for name in names or archive}
         except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not an archive of arrays (.npz): {error}.") from error
-    if missing := sorted(set(names) - set(arrays)):
+    if missing:
         raise UserError(f"{path} lacks the arrays {', '.join(missing)}.")
     return arrays
