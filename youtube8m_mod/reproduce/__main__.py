@@ -1,0 +1,77 @@
+"""The paper's tables: in miniature, trained and scored here; in full, the commands (docs/reproduce.md).
+
+    python -m youtube8m_mod.reproduce --scale=miniature --bank='<glob of video-level TFRecords>' --output_dir=runs/tables
+    python -m youtube8m_mod.reproduce --scale=full --dry_run
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+from youtube8m_mod import config, files
+from youtube8m_mod.errors import UserError, run_main
+from youtube8m_mod.reproduce import commands, rows, schedule
+from youtube8m_mod.reproduce.scale import DEFAULT, QUICK
+
+
+def main(argv):
+    arguments = _parser().parse_args(argv)
+    if arguments.scale == "full":
+        if not arguments.dry_run:
+            raise UserError("--scale=full takes weeks of several GPUs and is not run from here: --dry_run prints its "
+                            "commands.")
+        print(commands.full_scale(arguments.rows))
+        return
+    scale = QUICK if arguments.quick else DEFAULT
+    try:
+        seeds = [int(seed) for seed in (arguments.seeds or ("0" if arguments.quick else "0,1,2")).split(",")]
+    except ValueError:
+        raise UserError(f'--seeds must be integers separated by commas, came "{arguments.seeds}".') from None
+    names = trainings(arguments)
+    if arguments.dry_run:
+        print("\n".join(f"{name}, seed {seed}" for name, seed in schedule.needed(names, seeds)))
+        return
+    reproduce(arguments, scale, seeds, names)
+
+
+def trainings(arguments):
+    """Names of the trainings that the arguments ask for, in the order in which they are of use."""
+    chosen = [rows.ROWS[name].training for name in arguments.rows or rows.ROWS]
+    if not arguments.rows:
+        chosen += rows.GAP_TRAININGS if arguments.bank else []
+        chosen += [name for name in rows.EXPLORED_TRAININGS if not arguments.quick]
+    return list(dict.fromkeys(chosen))
+
+
+def reproduce(arguments, scale, seeds, names):
+    """Trains and scores what is missing, then writes the report."""
+    from youtube8m_mod.reproduce import data, report
+    from youtube8m_mod.reproduce.place import Place
+
+    place = Place(arguments.output_dir, scale, arguments.bank, arguments.bank_test)
+    settings = {"scale": config.to_dict(scale), "bank": arguments.bank, "bank_test": arguments.bank_test}
+    results = schedule.Results(arguments.output_dir, settings)
+    if place.bank_path and not files.exists(place.bank_path):
+        data.write_bank(arguments.bank, place.bank_path, scale.num_classes, scale.feature_sizes)
+    schedule.run_all(place, schedule.needed(names, seeds), results, arguments.jobs)
+    print(report.write(place, results, seeds))
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.reproduce", allow_abbrev=False,
+                                     description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", choices=["miniature", "full"], default="miniature")
+    parser.add_argument("--dry_run", action="store_true", help="print what would be run: with full, the commands")
+    parser.add_argument("--quick", action="store_true", help="a smoke run of all rows")
+    parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels, and the table of GAPs")
+    parser.add_argument("--bank_test", help="glob of such records to test on (default: the last sixth of --bank's files)")
+    parser.add_argument("--seeds", help="comma-separated (default 0,1,2; with --quick 0)")
+    parser.add_argument("--rows", type=lambda text: text.split(","), help="comma-separated names of rows; default: all")
+    parser.add_argument("--output_dir", default="runs/reproduce", help="results.json, report.html, trainings, data")
+    parser.add_argument("--jobs", type=int, default=max(os.cpu_count() or 1, 1), help="trainings at a time")
+    return parser
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])

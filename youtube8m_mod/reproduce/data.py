@@ -1,0 +1,125 @@
+"""The miniature's data: a bank of the commonest classes, a dataset for each seed, and readers that hold it in memory."""
+
+import contextlib
+import functools
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod import config, files
+from youtube8m_mod.data import records
+from youtube8m_mod.data.miniature import SUMMARY, write_miniature
+from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.data.tally import Counts
+from youtube8m_mod.errors import UserError
+
+
+def write_bank(pattern, path, num_classes, feature_sizes):
+    """Writes the video-level records of `pattern` with labels below `num_classes` and the leading features only.
+
+    YouTube-8M numbers its classes by frequency and orders its rgb features by variance (PCA), so these are the
+    commonest classes and the principal components. Records without any of the classes are left out.
+    """
+    reader = Reader(pattern, config.MODELS["nextvlad"])
+    if reader.spec.kind != records.VIDEO_LEVEL:
+        raise UserError(f'--bank: "{pattern}" must match video-level records, came {reader.spec.kind} ones.')
+    starts = np.cumsum([0, *reader.spec.sizes])
+
+    def serialized():
+        for batch in reader.read(256):
+            batch = {name: values.numpy() for name, values in batch.items()}
+            for video_id, means, labels in zip(batch["ids"], batch["features"][:, 0], batch["labels"]):
+                kept = np.flatnonzero(labels[:num_classes])
+                if kept.size:
+                    yield records.video_level_record(video_id, kept.tolist(), **{
+                        key: means[start:start + size]
+                        for key, start, size in zip(reader.spec.keys, starts, feature_sizes)})
+
+    records.write_shard(path, serialized())
+
+
+def prepare_dataset(folder, scale, seed, variation, bank):
+    """Writes the miniature dataset of a seed into `folder`, once.
+
+    Args:
+        bank: path of what `write_bank` wrote; None: synthetic scenes.
+    """
+    if not files.exists(f"{folder}/{SUMMARY}"):
+        write_miniature(folder, scale.dataset(seed, variation), bank)
+
+
+class Partition:
+    """Globs of a miniature dataset's parts. The last validate shards are never trained on: settings are chosen there."""
+
+    def __init__(self, folder, scale, finetuning_shards=None):
+        shards = files.glob(f"{folder}/validate-*.tfrecord")
+        self.pretraining = f"{folder}/train-*.tfrecord"
+        self.finetuning = ",".join(shards[:finetuning_shards or scale.finetuning_shards])
+        self.validation = ",".join(shards[scale.finetuning_shards:])
+        self.test = f"{folder}/test-*.tfrecord"
+
+
+@functools.lru_cache(maxsize=24)
+def load(pattern, feature_names, feature_sizes, num_classes, max_frames, segments):
+    """All examples of a pattern as numpy arrays by the reader's contract (data/reader.py)."""
+    shape = config.ModelConfig("reader", feature_names=feature_names, feature_sizes=feature_sizes,
+                               num_classes=num_classes, max_frames=max_frames, expansion=1, groups=2)
+    batches = [{name: values.numpy() for name, values in batch.items()}
+               for batch in Reader(pattern, shape, segments=segments).read(512)]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def load_for(model, pattern, segments):
+    """`load` with the shape that a `ModelConfig` reads."""
+    return load(pattern, model.feature_names, model.feature_sizes, model.num_classes, model.max_frames, segments)
+
+
+class MemoryReader:
+    """A `Reader` over arrays: the same contract, without reading and parsing at every pass.
+
+    Args:
+        arrays: dict name -> (n, ...), examples by the reader's contract.
+    """
+
+    def __init__(self, arrays):
+        self.tensors = {name: tf.constant(values) for name, values in arrays.items()}
+        self.size = len(arrays["ids"])
+
+    def read(self, batch_size, *, seed=None, epoch=0, skip_batches=0):
+        """One pass, as `Reader.read`."""
+        order = np.arange(self.size)
+        if seed is not None:
+            order = np.random.default_rng([seed, epoch]).permutation(self.size)
+        data = tf.data.Dataset.from_tensor_slices(order[skip_batches * batch_size:]).batch(batch_size)
+        return _Pass(data.map(lambda index: {name: tf.gather(values, index) for name, values in self.tensors.items()}))
+
+
+class _Pass:
+    """What `data.reader.Batches` is to a trainer."""
+
+    def __init__(self, dataset):
+        self.dataset, self.counts = dataset, Counts()
+
+    def named_errors(self):
+        return contextlib.nullcontext()
+
+    def finish(self):
+        pass
+
+
+def gap_patterns(bank, bank_test, records_wanted, seed):
+    """(training glob, test glob) of the real video-level records.
+
+    A seed takes its own files of `bank`, as many as hold `records_wanted` records, going round. Without `bank_test` the
+    last sixth of the files is for testing only.
+    """
+    train = files.glob(bank)
+    test = files.glob(bank_test) if bank_test else train[len(train) - max(len(train) // 6, 1):]
+    train = [path for path in train if path not in test]
+    if not train or not test:
+        raise UserError(f'--bank: "{bank}" must match two files at least, one to train on and one to test on.')
+    first = max(1, sum(1 for _ in tf.data.TFRecordDataset(train[0])))
+    count = min(-(-records_wanted // first), len(train))
+    chosen = itertools.islice(itertools.cycle(train), seed * count % len(train), None)
+    return ",".join(sorted(itertools.islice(chosen, count))), ",".join(test)

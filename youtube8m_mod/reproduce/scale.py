@@ -1,0 +1,96 @@
+"""How small the miniature is: its dataset, its models, its schedules. The same for all rows."""
+
+import dataclasses
+
+from youtube8m_mod import config
+from youtube8m_mod.data.composition import Settings
+from youtube8m_mod.reproduce.rows import VARIATIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The size of a reproduction.
+
+    Learning rate, dropout and lengths were chosen on validation videos, with a single NeXtVLAD and a mixture of 3
+    without distillation, before any row was scored on test videos (docs/reproduce.md).
+    """
+
+    name: str
+    train_videos: int = 1000
+    finetuning_shards: int = 8  # Of `videos_per_shard` videos each; as many more are for validation as below.
+    validation_shards: int = 2
+    test_videos: int = 300
+    videos_per_shard: int = 50
+    min_frames: int = 20
+    max_frames: int = 40
+    num_classes: int = 500  # The commonest classes of the bank; a record without any of them is left out.
+    num_segment_classes: int = 100
+    feature_sizes: tuple[int, ...] = (256, 128)  # The leading (principal) components of rgb, all of audio.
+    clusters: int = 16
+    hidden_size: int = 64
+    pretrain_steps: int = 240
+    pretrain_batch: int = 64
+    pretrain_rate: float = 4e-3
+    finetune_epochs: int = 20
+    finetune_batch: int = 128
+    finetune_rate: float = 2e-3
+    gap_records: int = 3000
+    gap_steps: int = 1000
+    gap_batch: int = 96
+    gap_rate: float = 2e-3
+    gap_hidden: int = 128
+    curve_points: int = 5  # Scored checkpoints of a training.
+    log_points: int = 40  # Lines of a training's log.
+
+    def dataset(self, seed, variation, num_classes=None):
+        """`Settings` of the miniature dataset: each seed has videos of its own.
+
+        Args:
+            num_classes: of the bank; None: synthetic scenes.
+        """
+        noise = dict(missed_rate=0.4, spurious_rate=1.5) if VARIATIONS[variation].label_noise else {}
+        return Settings(
+            seed=seed, train_videos=self.train_videos,
+            validate_videos=(self.finetuning_shards + self.validation_shards) * self.videos_per_shard,
+            test_videos=self.test_videos, min_frames=self.min_frames, max_frames=self.max_frames,
+            videos_per_shard=self.videos_per_shard, feature_sizes=self.feature_sizes,
+            num_classes=num_classes or self.num_classes, num_segment_classes=self.num_segment_classes, **noise)
+
+    def model(self, training):
+        """The miniature's `ModelConfig` of a training."""
+        named = config.MODELS[training.model]
+        gap = training.phase == "gap"
+        width = VARIATIONS[training.variation].width
+        hidden = (self.gap_hidden if gap else self.hidden_size) * width
+        sizes = dict(clusters=4 * self.clusters, hidden_size=hidden, experts=2)
+        if named.pooling == "nextvlad":
+            # What the paper's large model has over the other, it has here: twice the clusters and the expansion.
+            standard = config.MODELS["nextvlad"]
+            sizes = dict(clusters=self.clusters * width * named.clusters // standard.clusters, groups=4,
+                         expansion=(0.125 if gap else 0.5) * named.expansion / standard.expansion,
+                         hidden_size=hidden, gating_reduction=4)
+        if gap:
+            sizes |= dict(max_frames=1)
+        else:
+            sizes |= dict(max_frames=self.max_frames, feature_sizes=self.feature_sizes, num_classes=self.num_classes)
+        return dataclasses.replace(named, branching=training.tree, **sizes)
+
+    def phase(self, training, num_examples=None):
+        """The miniature's `PhaseConfig` of a training; a finetuning's length follows from its number of segments."""
+        changed = {
+            "pretrain": dict(max_steps=self.pretrain_steps, batch_size=self.pretrain_batch,
+                             base_learning_rate=self.pretrain_rate, dropout=0.5),
+            "finetune": dict(max_steps=max((num_examples or 0) * self.finetune_epochs // self.finetune_batch, 1),
+                             num_epochs=None, batch_size=self.finetune_batch, base_learning_rate=self.finetune_rate,
+                             dropout=0.75),
+            "gap": dict(max_steps=self.gap_steps, batch_size=self.gap_batch, base_learning_rate=self.gap_rate,
+                        dropout=0.5),
+        }[training.phase]
+        phase = config.PHASES["finetune" if training.phase == "finetune" else "pretrain"]
+        return dataclasses.replace(phase, temperature=training.temperature, **changed)
+
+
+DEFAULT = Scale("default")
+QUICK = Scale("quick", train_videos=200, finetuning_shards=2, validation_shards=1, test_videos=80,
+              videos_per_shard=50, pretrain_steps=20, finetune_epochs=4, finetune_batch=64, gap_records=300,
+              gap_steps=20, gap_batch=64, gap_hidden=32, curve_points=2, log_points=10)

@@ -1,0 +1,94 @@
+"""Runs trainings in worker processes, each as soon as what it needs is there, and keeps the results file."""
+
+import concurrent.futures
+import multiprocessing
+import os
+
+from youtube8m_mod import files
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.report import progress
+from youtube8m_mod.reproduce.rows import TRAININGS
+
+RESULTS = "results.json"
+
+
+class Results:
+    """The results file: settings, and an entry for each finished training; written whole after each.
+
+    Args:
+        output_dir: folder of `results.json`.
+        settings: what must not change between runs that share the file.
+    """
+
+    def __init__(self, output_dir, settings):
+        self.path = os.path.join(output_dir, RESULTS)
+        self.content = {"settings": settings, "entries": {}}
+        if files.exists(self.path):
+            found = files.read_json(self.path)
+            changed = [name for name in settings if found["settings"].get(name) != settings[name]]
+            if changed:
+                raise UserError(f"{self.path} was made with another {', '.join(changed)}; use another --output_dir.")
+            self.content = found
+
+    @property
+    def entries(self):
+        """{"<training>/<seed>": entry of `work.run`}."""
+        return self.content["entries"]
+
+    def add(self, name, seed, entry):
+        self.entries[key(name, seed)] = entry
+        files.write_json(self.path, self.content)
+
+
+def key(name, seed):
+    return f"{name}/{seed}"
+
+
+def needed(names, seeds):
+    """[(training, seed)] with what the named trainings need before them, seed by seed."""
+    tasks = []
+    for seed in seeds:
+        for name in names:
+            training = TRAININGS[name]
+            tasks += [(other, seed) for other in (training.pretraining, training.candidates) if other]
+            tasks.append((name, seed))
+    return list(dict.fromkeys(tasks))
+
+
+def run_all(place, tasks, results, jobs):
+    """Carries out the tasks that the results lack, `jobs` at a time."""
+    waiting = [task for task in tasks if key(*task) not in results.entries]
+    running = {}
+    context = multiprocessing.get_context("spawn")
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    with progress(total=len(tasks), initial=len(tasks) - len(waiting), unit="training", description="reproduce") as bar, \
+            concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+        while waiting or running:
+            for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
+                waiting.remove(task)
+                running[pool.submit(_run, place, *task)] = task
+            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                task = running.pop(future)
+                results.add(*task, future.result())
+                bar.set_postfix_str(f"{task[0]}, seed {task[1]}")
+                bar.update()
+
+
+def _ready(task, results):
+    name, seed = task
+    training = TRAININGS[name]
+    return all(key(other, seed) in results.entries for other in (training.pretraining, training.candidates) if other)
+
+
+def _start_worker(threads):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from youtube8m_mod.reproduce import work
+
+    work.limit_threads(threads)
+
+
+def _run(place, name, seed):
+    from youtube8m_mod.reproduce import work
+
+    return work.run(place, name, seed)

@@ -1,0 +1,105 @@
+"""Scores a trained model: MAP of its root, a leaf and the plain average of its leaves, through the localisation itself."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data.miniature import SUMMARY
+from youtube8m_mod import files
+from youtube8m_mod.evaluation.labels import load_labels
+from youtube8m_mod.evaluation.mean_average_precision import evaluate
+from youtube8m_mod.evaluation.video_metrics import GAP_TOP_K, global_average_precision
+from youtube8m_mod.localization.localization import Localization, LocalizationConfig
+from youtube8m_mod.localization.segments import split_segments
+from youtube8m_mod.localization.submission import write_submission
+from youtube8m_mod.localization.value_model import top_classes
+
+_BATCH = 512
+_PARTS = ("root", "leaf", "average")
+
+
+def leaves(output):
+    """The `NodeOutput`s of all leaves below a node."""
+    return [leaf for child in output.children for leaf in leaves(child)] or [output]
+
+
+def predict(model, arrays):
+    """Probabilities of the parts of a model: {"root", "leaf": its first leaf, "average": the sigmoid of the mean of the leaves'
+    logits}, float32 (n, C) each; of a single model the root only.
+
+    Args:
+        model: a `MOD`.
+        arrays: `features` (n, M, D), `num_frames` and `present_frames` (n,).
+    """
+    found = {}
+    for start in range(0, len(arrays["features"]), _BATCH):
+        batch = {name: tf.convert_to_tensor(arrays[name][start:start + _BATCH])
+                 for name in ("features", "num_frames", "present_frames")}
+        output = model.tree(batch)
+        parts = {"root": output.probabilities}
+        if output.children:
+            below = leaves(output)
+            parts |= {"leaf": below[0].probabilities,
+                      "average": tf.sigmoid(sum(leaf.logits for leaf in below) / len(below))}
+        for part, values in parts.items():
+            found.setdefault(part, []).append(values.numpy())
+    return {part: np.concatenate(values) for part, values in found.items()}
+
+
+def segments_of(videos):
+    """All segments of videos: arrays for `predict`, and `videos` (n,), the index of each one's video."""
+    features, present, index, _ = (part.numpy() for part in split_segments(videos["features"], videos["num_frames"]))
+    return {"features": features, "present_frames": present, "num_frames": np.full(len(present), SEGMENT_FRAMES, np.int32),
+            "videos": index}
+
+
+class Judge:
+    """Scores segment probabilities of one partition of a miniature dataset, by inference.py's and eval_map.py's own code.
+
+    Args:
+        folder: of the dataset, which says what classes are rated.
+        pattern: records of the partition, with ratings.
+        videos: their arrays (`data.load`), whole videos.
+        work_dir: for submissions and the label cache.
+    """
+
+    def __init__(self, folder, pattern, videos, work_dir, name):
+        self.videos, self.work_dir, self.name = videos, work_dir, name
+        rated = files.read_json(f"{folder}/{SUMMARY}")["rated_classes"]
+        self.class_ids = np.array(sorted({*rated["validate"], *rated["test"]}))
+        self.labels = load_labels(pattern, os.path.join(work_dir, f"labels-{name}.csv"))
+        self.num_classes = videos["labels"].shape[1]
+
+    def map(self, video_probabilities, segment_probabilities, segment_videos):
+        """MAP@100,000 (Eq. 8) of lists made by Eq. (1).
+
+        Args:
+            video_probabilities: (V, C), for candidates, P_vid and the fallback.
+            segment_probabilities: (n, C); None: each segment has its video's (the dummy prediction).
+            segment_videos: int (n,), ascending.
+        """
+        localization = Localization(self.class_ids, LocalizationConfig())
+        bounds = np.searchsorted(segment_videos, np.arange(len(self.videos["ids"]) + 1))
+        for video, (start, end) in enumerate(zip(bounds[:-1], bounds[1:])):
+            own = video_probabilities[video]
+            segments = np.tile(own, (end - start, 1)) if segment_probabilities is None else segment_probabilities[start:end]
+            localization.add(self.videos["ids"][video], int(self.videos["num_frames"][video]), own,
+                             segments[:, self.class_ids])
+        path = os.path.join(self.work_dir, f"submission-{self.name}.csv")
+        write_submission(path, self.class_ids, localization.lists(), localization.video_ids(), localization.slots)
+        return evaluate(path, self.labels, num_classes=self.num_classes).map
+
+
+
+
+def gap(labels, probabilities):
+    """GAP of video predictions (20 a video).
+
+    Args:
+        labels: (V, C) multi-hot; probabilities: (V, C).
+    """
+    best = np.argpartition(-probabilities, GAP_TOP_K, axis=1)[:, :GAP_TOP_K]
+    values, correct = (np.take_along_axis(array, best, axis=1).ravel() for array in (probabilities, labels))
+    return global_average_precision(values, correct > 0, int(labels.sum()))

@@ -1,0 +1,117 @@
+"""One training of the miniature, from its data to its scores. Runs in a process of its own (`schedule.py`)."""
+
+import os
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod import config
+from youtube8m_mod.localization.arrays import read_arrays, write_arrays
+from youtube8m_mod.reproduce import data, scoring
+from youtube8m_mod.reproduce.rows import TRAININGS, VARIATIONS
+from youtube8m_mod.training.history import read_history
+from youtube8m_mod.training.run import Run
+from youtube8m_mod.training.trainer import Trainer, TrainingOptions
+
+_PARTITIONS = ("validation", "test")
+
+
+def limit_threads(threads):
+    """Settings of TensorFlow for small models, once a process: before anything runs."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    # Grappler takes longer over a graph of 12 leaves than it ever saves in a few hundred steps.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def run(place, name, seed):
+    """Trains and scores one training of `TRAININGS`; what is there already is not trained again.
+
+    Returns:
+        a JSON-able entry of the results: "scores" {partition: {part: score}}, "curve" (a list of the same with "step"),
+        "history" (the training's log), "model", "phase", "parameters", "seconds".
+    """
+    keras.backend.clear_session()
+    started = time.monotonic()
+    training = TRAININGS[name]
+    return (_gap if training.phase == "gap" else _localization)(place, training, seed) | {
+        "seconds": time.monotonic() - started}
+
+
+class _ScoredTrainer(Trainer):
+    """A `Trainer` that scores its model with every checkpoint: `curve` is [{"step", "scores"}]."""
+
+    def __init__(self, *args, score, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.curve, self._score = [], score
+
+    def _save(self):
+        if self._saved_step != self.state["step"]:
+            super()._save()
+            self.curve.append({"step": self.state["step"], "scores": self._score(self.model)})
+
+
+def _train(place, training, seed, model, phase, arrays, score, curve_points):
+    """Trains and returns the entry of the results and the `MOD`."""
+    options = TrainingOptions(checkpoint_steps=-(-phase.max_steps // curve_points), keep_checkpoints=1,
+                              log_steps=max(phase.max_steps // place.scale.log_points, 1), start_new_model=True)
+    pretrained = place.folder(TRAININGS[training.pretraining], seed) if training.pretraining else None
+    trainer = _ScoredTrainer(Run(model, phase, seed, started_from=pretrained), place.folder(training, seed),
+                             data.MemoryReader(arrays), options, score=score)
+    trainer.train()
+    return {"scores": trainer.curve[-1]["scores"], "curve": trainer.curve, "history": read_history(trainer.train_dir),
+            "examples": len(arrays["ids"]), "model": config.to_dict(model), "phase": config.to_dict(phase),
+            "parameters": int(sum(np.prod(v.shape) for v in trainer.model.trainable_variables))}
+
+
+def _localization(place, training, seed):
+    scale, folder = place.scale, place.dataset(training, seed)
+    data.prepare_dataset(folder, scale, seed, training.variation, place.bank_path)
+    partition = data.Partition(folder, scale, VARIATIONS[training.variation].finetuning_shards)
+    model, finetuning = scale.model(training), training.phase == "finetune"
+    arrays = data.load_for(model, partition.finetuning if finetuning else partition.pretraining, finetuning)
+    train_dir = place.folder(training, seed)
+    judges = {name: scoring.Judge(folder, getattr(partition, name),
+                                  data.load_for(model, getattr(partition, name), False), train_dir, name)
+              for name in _PARTITIONS}
+    videos_path = os.path.join(place.folder(TRAININGS[training.candidates], seed) if finetuning else train_dir,
+                               "videos.npz")
+
+    def score(model):
+        if not finetuning:
+            write_arrays(videos_path, {f"{name}/{part}": values for name, judge in judges.items()
+                                       for part, values in scoring.predict(model, judge.videos).items()})
+        return _segment_scores(model, judges, read_arrays(videos_path, ()))
+
+    return _train(place, training, seed, model, scale.phase(training, len(arrays["ids"])), arrays, score,
+                  scale.curve_points if finetuning else 1)
+
+
+def _segment_scores(model, judges, videos):
+    """{partition: {part: MAP}} with a pretrained model's probabilities of the videos; "video" is the dummy prediction.
+
+    Args:
+        videos: {"<partition>/<part>": (V, C)}; a part that the pretrained model lacks takes its root's.
+    """
+    scores = {}
+    for name, judge in judges.items():
+        segments = scoring.segments_of(judge.videos)
+        own = videos[f"{name}/root"]
+        scores[name] = {"video": judge.map(own, None, segments["videos"])}
+        for part, values in scoring.predict(model, segments).items():
+            scores[name][part] = judge.map(videos.get(f"{name}/{part}", own), values, segments["videos"])
+    return scores
+
+
+def _gap(place, training, seed):
+    scale, model = place.scale, place.scale.model(training)
+    train, test = data.gap_patterns(place.bank, place.bank_test, scale.gap_records, seed)
+    arrays = {name: data.load_for(model, pattern, False) for name, pattern in (("train", train), ("test", test))}
+
+    def score(model):
+        return {name: {part: scoring.gap(videos["labels"], values)
+                       for part, values in scoring.predict(model, videos).items()} for name, videos in arrays.items()}
+
+    return _train(place, training, seed, model, scale.phase(training), arrays["train"], score, scale.curve_points)
