@@ -4,6 +4,7 @@
         --rgb_eigenvalues=eigenvals.npy
 """
 
+import os
 import sys
 
 from absl import app, flags
@@ -38,6 +39,14 @@ def define_flags(phase):
                          "would take over 2% of the time).")
     flags.DEFINE_integer("keep_checkpoints", 3, "Newest checkpoints to keep.")
     flags.DEFINE_integer("log_steps", 100, "A log line every so many steps.")
+    flags.DEFINE_list("devices", None, "Devices that subtrees are dealt to, for instance GPU:0,GPU:1 (default: all GPUs; "
+                      "without any, the CPU).")
+    flags.DEFINE_bool("data_parallel", False, "The whole model on each device, each with a part of the batch.")
+    flags.DEFINE_string("cluster", None, "Addresses of workers, host:port,host:port (default: those of TF_CONFIG).")
+    flags.DEFINE_float("worker_timeout", 60, "Seconds without an answer after which a worker is lost.")
+    flags.DEFINE_integer("logical_cpus", None, "Split the CPU into so many devices.")
+    flags.DEFINE_integer("logical_gpus", None, "Split the first GPU into so many devices.")
+    flags.DEFINE_integer("logical_gpu_megabytes", 4096, "Memory of each of them.")
     flags.DEFINE_bool("start_new_model", False, "Begin anew: remove what the train_dir holds.")
     flags.DEFINE_bool("skip_bad_records", False, "Count and skip bad records in place of stopping.")
 
@@ -59,10 +68,17 @@ def training_options(**more):
 
 def train(run, options):
     """Trains and prints the closing table."""
+    from youtube8m_mod.cluster import worker_addresses
+    from youtube8m_mod.placement import make_placement
     from youtube8m_mod.training.history import summary_table
     from youtube8m_mod.training.trainer import Trainer
 
-    print(summary_table(Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options).train()))
+    names = ("data_parallel", "worker_timeout", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
+    placement = make_placement(FLAGS.devices, **{name: getattr(FLAGS, name) for name in names},
+                               workers=worker_addresses(FLAGS.cluster, os.environ.get("TF_CONFIG")))
+    with placement.guard():
+        trainer = Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placement)
+        print(summary_table(trainer.train()))
 
 
 def new_model(texts):

@@ -4,7 +4,11 @@ import contextlib
 
 import tensorflow as tf
 
+from youtube8m_mod.cluster import Cluster
 from youtube8m_mod.errors import UserError
+
+# Where checkpoints are read and written: by default each worker would do so for its variables, on disks of its own.
+CHECKPOINT_OPTIONS = tf.train.CheckpointOptions(experimental_io_device="/job:localhost")
 
 
 class Placement:
@@ -111,23 +115,30 @@ class PlacedStep:
         return self.function.get_concrete_function(self.prepare(batch)).graph
 
 
-def make_placement(devices=None, *, data_parallel=False, cluster=None):
-    """The placement that the flags ask for. Call `split_devices` and connect the cluster before.
+def make_placement(devices=None, *, data_parallel=False, workers=(), worker_timeout=60.0, logical_cpus=None,
+                   logical_gpus=None, logical_gpu_megabytes=4096):
+    """The placement that a command line asks for. Workers and logical devices: before TensorFlow's first operation.
 
     Args:
         devices: names of devices, in the order in which subtrees are dealt; None: all GPUs, without any all CPUs, of
-            the workers where there is a cluster, of this machine otherwise.
+            the workers where there are some, of this machine otherwise.
         data_parallel: the whole model on each device, in place of a subtree or some.
-        cluster: a connected `Cluster`.
+        workers: addresses of workers, by task.
+        worker_timeout: seconds; see `Cluster`.
+        logical_cpus, logical_gpus, logical_gpu_megabytes: see `split_devices`.
 
     Raises:
-        UserError: on a device that is not there, or data parallelism over workers.
+        UserError: on a device that is not there, a worker that does not answer, or data parallelism over workers.
     """
+    if data_parallel and workers:
+        raise UserError("--data_parallel works on the devices of one machine: it does not go with --cluster.")
+    split_devices(logical_cpus, logical_gpus, logical_gpu_megabytes)
+    cluster = Cluster(workers, worker_timeout) if workers else None
+    if cluster:
+        cluster.connect()
     there = available_devices()
     if unknown := [device for device in devices or () if device not in there]:
         raise UserError(f'Unknown device "{unknown[0]}" in --devices: there are {", ".join(there)}.')
-    if data_parallel and cluster:
-        raise UserError("--data_parallel works on the devices of one machine: it does not go with --cluster.")
     if not devices:
         candidates = [name for name in there if name.startswith("worker:") == bool(cluster)]
         devices = [name for name in candidates if "GPU" in name] or [name for name in candidates if "CPU" in name]

@@ -16,6 +16,7 @@ import tensorflow as tf
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.placement import CHECKPOINT_OPTIONS
 from youtube8m_mod.training.run import Run
 
 _DAMAGE = (UserError, tf.errors.OpError, OSError, ValueError, RuntimeError)  # What reading damaged files raises.
@@ -74,7 +75,7 @@ def save(train_dir, model, optimizer, state, keep):
                  "optimizer": optimizer_variables(model, optimizer)}
     for kind, named in variables.items():
         for path, variable in named.items():
-            if variable.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(variable)):
+            if variable.dtype.is_floating and not _is_finite(variable):
                 what = "weight" if kind == "model" else "state of Adam"
                 raise UserError(f"The {what} {path} is not finite at step {state['step']}: the checkpoint was not "
                                 "written.")
@@ -84,7 +85,7 @@ def save(train_dir, model, optimizer, state, keep):
         if partial == folder:
             files.remove_tree(folder)
         files.make_dirs(partial)
-        tf.train.Checkpoint(**variables).write(f"{partial}/variables")
+        tf.train.Checkpoint(**variables).write(f"{partial}/variables", CHECKPOINT_OPTIONS)
         files.flush_tree(partial)
         files.write_json(f"{partial}/state.json", state)
         if partial != folder:
@@ -100,6 +101,11 @@ def save(train_dir, model, optimizer, state, keep):
         if step > state["step"] or step in [s for s in found if s <= state["step"]][:-keep]:
             files.remove_tree(_folder(train_dir, step))
     return folder
+
+
+def _is_finite(variable):
+    with tf.device(variable.device):  # Otherwise every weight of a worker travels here first.
+        return bool(tf.reduce_all(tf.math.is_finite(variable)))
 
 
 def remove_partial(train_dir):
@@ -212,7 +218,7 @@ def _restore(prefix, model, optimizer, carry_step):
             targets["model"] |= random_state(model)
         else:
             del targets["optimizer"]["step"]
-    shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    shapes = tf.compat.v1.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
     named = {f"{kind}/{path}": variable for kind, variables in targets.items() for path, variable in variables.items()}
     stored = {path: _key(path) for path in named}
     if missing := [path for path, key in stored.items() if key not in shapes]:
@@ -220,7 +226,7 @@ def _restore(prefix, model, optimizer, carry_step):
     for path, variable in named.items():
         if list(variable.shape) != shapes[stored[path]]:
             raise _Mismatch(f"{path} has the shape {shapes[stored[path]]} there and {list(variable.shape)} here.")
-    tf.train.Checkpoint(**targets).read(prefix).assert_existing_objects_matched().expect_partial()
+    tf.train.Checkpoint(**targets).read(prefix, CHECKPOINT_OPTIONS).assert_existing_objects_matched().expect_partial()
 
 
 def _key(path):

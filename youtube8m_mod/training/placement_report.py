@@ -5,6 +5,7 @@ import math
 
 import tensorflow as tf
 from tensorflow.python.eager import context  # The one place where TensorFlow gives away its optimised graphs.
+from tqdm import tqdm
 
 from youtube8m_mod import files
 from youtube8m_mod.placement import device_name
@@ -38,7 +39,7 @@ class ReportedStep:
         if self.reported:
             return self.step(batch)
         self.reported = True
-        print(start_table(self.model, self.optimizer, self.step.graph(batch)))
+        tqdm.write(start_table(self.model, self.optimizer, self.step.graph(batch)))  # Beside the progress line.
         devices = variable_report(self.model, self.optimizer)
         with collected_graphs() as graphs:
             result = self.step(batch)

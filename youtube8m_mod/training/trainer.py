@@ -13,10 +13,12 @@ from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import Stopped, UserError
 from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.placement import Placement
 from youtube8m_mod.report import progress
 from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import History, Interval
 from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
+from youtube8m_mod.training.placement_report import ReportedStep
 from youtube8m_mod.training.run import Run
 
 DEFAULT_CHECKPOINT_STEPS = 1000
@@ -74,14 +76,17 @@ class Trainer:
             data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
         self._prepare_train_dir()
         checkpoints.seed_everything(run.seed)
-        self.model = MOD(run.model, run.phase, placement, run.precision, run.seed)
-        phase = run.phase
-        self.optimizer = FusedAdam(
-            StaircaseDecay(phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay,
-                           phase.learning_rate_decay_examples), clip_norm=phase.clip_gradient_norm)
-        self.optimizer.build(self.model.ordered_trainable_variables)
+        placement, phase = placement or Placement(), run.phase
+        placement.check_batch_size(phase.batch_size)
+        with placement.variables():
+            self.model = MOD(run.model, phase, placement, run.precision, run.seed)
+            self.optimizer = FusedAdam(
+                StaircaseDecay(phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay,
+                               phase.learning_rate_decay_examples), clip_norm=phase.clip_gradient_norm)
+            self.optimizer.build(self.model.ordered_trainable_variables)
         self.state = self._initial_state()
-        self.step_function = tf.function(self._train_step, autograph=False)
+        self.step_function = ReportedStep(placement.step(self._train_step), self.model, self.optimizer,
+                                          f"{train_dir}/placement.json")
         self.term_names = None
         self.checkpoint_seconds = 0.0
         self._last_checkpoint, self._last_cost = time.monotonic(), 0.0
