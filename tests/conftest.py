@@ -14,11 +14,13 @@ _SEEN = {}
 def close():
     """`close(item, what, actual, expected, absolute=..., relative=...)`: asserts closeness and remembers the largest.
 
-    `relative` is to the largest magnitude of the expected array; a difference within either tolerance passes.
+    `relative` is to the largest magnitude of the expected array, `each` (in its place) to that of each entry; a
+    difference within either tolerance passes.
     """
 
-    def check(item, what, actual, expected, absolute=0.0, relative=0.0):
-        difference, ratio = golden_data.max_differences(actual, expected)
+    def check(item, what, actual, expected, absolute=0.0, relative=0.0, each=0.0):
+        difference, ratio = golden_data.max_differences(actual, expected, bool(each))
+        relative = each or relative
         seen = _SEEN.setdefault((item, what), [0.0, 0.0, absolute, relative])
         seen[0], seen[1] = max(seen[0], difference), max(seen[1], ratio)
         assert difference <= absolute or ratio <= relative, (

@@ -45,6 +45,17 @@ class Item:
         start = "|".join(part.replace("/", "|") for part in prefix) + "|"
         return [key[len(start):].replace("|", "/") for key in self.arrays if key.startswith(start)]
 
+    def check_keys(self, known, *prefix):
+        """Fails where the set holds arrays under a prefix whose first part a test does not know."""
+        unknown = {key.split("/")[0] for key in self.keys(*prefix)} - set(known)
+        assert not unknown, f"{'/'.join(prefix)}: unknown arrays {sorted(unknown)}"
+
+    def check_cases(self, prefix_of):
+        """Fails where the set holds arrays that belong to no case; `prefix_of` gives a case's prefix."""
+        known = {name for case in self.cases for name in (case, prefix_of(case))}
+        unknown = {key.split("|")[0] for key in self.arrays} - known
+        assert not unknown, f"arrays of no case: {sorted(unknown)}"
+
     def variable(self, prefix, name, shape):
         """The value that the recipe gives the TF1 variable `name`."""
         return _recipe().variable(f"{self.salt}|{prefix}", name, shape)
@@ -58,11 +69,17 @@ def item(name):
     return Item(name)
 
 
-def max_differences(actual, expected):
-    """(largest absolute difference, the same relative to the largest magnitude expected)."""
+def max_differences(actual, expected, each=False):
+    """(largest absolute difference, largest relative one).
+
+    Relative to the largest magnitude expected, or with `each` to the magnitude of each entry, of which those below a
+    millionth of the largest count as that.
+    """
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape, (actual.shape, expected.shape)
     if not expected.size:
         return 0.0, 0.0
-    difference = float(np.max(np.abs(actual - expected)))
-    return difference, difference / max(float(np.max(np.abs(expected))), 1e-30)
+    differences, magnitudes = np.abs(actual - expected), np.abs(expected)
+    scale = max(float(magnitudes.max()), 1e-30)
+    ratios = differences / (np.maximum(magnitudes, 1e-6 * scale) if each else scale)
+    return float(differences.max()), float(ratios.max())

@@ -1,6 +1,7 @@
 """Conversion of TensorFlow 1 checkpoints of all forms, and of those that cannot be converted."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -31,7 +32,9 @@ FORMS = {
 }
 
 
+@functools.cache
 def values_of(form):
+    """{TF1 name: array} of a form: not to be changed."""
     config, leaf_towers, towers = FORMS[form]
     weights = tf1_writer.weights_of(config, leaf_towers)
     return weights | (tf1_writer.root_net(config.feature_size) if towers == 1 else {})
