@@ -4,8 +4,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 from tests import golden_data  # noqa: E402
+
+# Four devices for tests of placement; only possible before TensorFlow's first operation.
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
+                                           [tf.config.LogicalDeviceConfiguration()] * 4)
 
 _SEEN = {}
 

@@ -36,7 +36,7 @@ class ReportedStep:
         self.reported = False
 
     def __call__(self, batch):
-        if self.reported:
+        if self.reported or tf.config.functions_run_eagerly():  # Eagerly there is no graph to look at.
             return self.step(batch)
         self.reported = True
         tqdm.write(start_table(self.model, self.optimizer, self.step.graph(batch)))  # Beside the progress line.
