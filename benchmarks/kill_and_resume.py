@@ -56,8 +56,7 @@ def start(folder, name, settings):
     command = [sys.executable, "-m", "benchmarks.kill_and_resume", "--work", folder, "--name", name,
                "--steps", str(settings.steps)] + ["--segments"] * settings.segments
     with open(f"{folder}/{name}.log", "ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
-                                env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+        return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
 
 
 def seen_steps(path):
@@ -92,11 +91,9 @@ def kill_at_random(folder, settings, startup_seconds):
             while process.poll() is None and len(seen_steps(seen)) < before + stretch:
                 time.sleep(0.02)
             time.sleep(random_source.uniform(0, 0.3))
-        ended = process.poll()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if ended is not None:
-            raise UserError(f"The run ended with exit code {ended} before kill {number + 1}: more --steps are needed, "
+        process.kill()
+        if process.wait() != -signal.SIGKILL:
+            raise UserError(f"The run ended with exit code {process.returncode} before kill {number + 1}: more --steps are needed, "
                             f"or see {folder}/killed.log.")
         lines = seen_steps(seen)
         left = files.list_dir(train_dir)

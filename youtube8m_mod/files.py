@@ -48,7 +48,8 @@ def _named_errors(path, doing):
     except Exception as error:
         if not type(error).__module__.startswith("tensorflow"):
             raise
-        raise UserError(f"Cannot {doing} {path}: {getattr(error, 'message', error)}.") from error
+        reason = getattr(error, "message", None) or type(error).__name__
+        raise UserError(f"Cannot {doing} {path}: {reason}.") from error
 
 
 def open_file(path, mode="r"):

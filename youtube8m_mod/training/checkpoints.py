@@ -19,7 +19,8 @@ from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.placement import CHECKPOINT_OPTIONS
 from youtube8m_mod.training.run import Run
 
-_DAMAGE = (UserError, tf.errors.OpError, OSError, ValueError, RuntimeError)  # What reading damaged files raises.
+# What reading damaged files raises.
+_DAMAGE = (UserError, tf.errors.OpError, OSError, ValueError, RuntimeError, LookupError)
 
 
 def steps(train_dir):
@@ -111,8 +112,10 @@ def _is_finite(variable):
 def remove_partial(train_dir):
     """Removes what a killed run left half-written."""
     for name in files.list_dir(train_dir):
-        if name.startswith("partial-"):
-            files.remove_tree(f"{train_dir}/{name}")
+        folder = f"{train_dir}/{name}"
+        if name.startswith("partial-") or (files.is_remote(folder) and name.startswith("checkpoint-")
+                                           and not files.exists(f"{folder}/state.json")):
+            files.remove_tree(folder)
 
 
 def restore_latest(train_dir, model, optimizer=None, carry_step=True):

@@ -43,6 +43,9 @@ class Run:
 
     def save(self, train_dir):
         """Writes `train_dir/run.json`."""
+        if signs := sorted(set(str(train_dir)) & set("*?[]")):
+            raise UserError(f"train_dir {train_dir} must have a name without {' '.join(signs)}: TensorFlow takes it for "
+                            "a pattern.")
         values = dataclasses.asdict(self) | {"model": to_dict(self.model), "phase": to_dict(self.phase)}
         files.write_json(f"{train_dir}/run.json", values)
 

@@ -1,0 +1,143 @@
+"""A run that was killed and started again is the run that was never interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import kill_and_resume
+from tests.training import tiny
+from youtube8m_mod import files
+from youtube8m_mod.errors import Stopped
+from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training.history import read_history
+
+pytestmark = pytest.mark.filterwarnings("ignore:Even though")  # The data's functions stay graphs.
+
+
+class Killed(BaseException):
+    """What nobody handles: the nearest that a process can do to itself."""
+
+
+def killed_at(trainer, step, after_update):
+    """Trains until a step and dies in it, before or after its update of the weights; returns the ids of each step."""
+    take, seen = trainer._run_step, []
+
+    def dying_step(batch):
+        seen.append((trainer.state["step"], sorted(batch["ids"].numpy().tolist())))
+        if trainer.state["step"] == step and not after_update:
+            raise Killed
+        terms = take(batch)
+        if trainer.state["step"] == step:
+            raise Killed
+        return terms
+
+    trainer._run_step = dying_step
+    try:
+        trainer.train()
+    except Killed:
+        pass
+    return seen
+
+
+@pytest.mark.parametrize("case", [
+    dict(model=("branching=2",), name="mix_nextvlad_tiny", max_steps=9),
+    dict(name="dbof_tiny", max_steps=9),
+    dict(phase="finetune", num_epochs=4),
+], ids=["mixture", "dbof", "segments to the end of the epochs"])
+def test_resumed_run_equals_uninterrupted_run(data, tmp_path, eager, case):
+    result = tiny.trainer(data, tmp_path / "whole", tiny.run(**case), checkpoint_steps=2).train()
+    last = result["step"]
+    assert last >= 7
+    seen = []
+    for number, step in enumerate((1, 4, 7, None)):
+        trainer = tiny.trainer(data, tmp_path / "killed", tiny.run(**case), checkpoint_steps=2)
+        seen += killed_at(trainer, step, after_update=number % 2)
+    tiny.assert_same(tiny.stored(tmp_path / "whole", last), tiny.stored(tmp_path / "killed", last))
+    folders = [f"{tmp_path}/{name}/checkpoint-{last:08d}/state.json" for name in ("whole", "killed")]
+    assert files.read_json(folders[0]) == files.read_json(folders[1])
+    assert len(seen) > last and len({str(step) for step in seen}) == last  # A step taken again saw the same records.
+    for whole, killed in zip(read_history(tmp_path / "whole"), read_history(tmp_path / "killed"), strict=True):
+        assert whole | {"examples_per_second": 0} == killed | {"examples_per_second": 0}
+    assert files.read_json(f"{tmp_path}/whole/run.json") == files.read_json(f"{tmp_path}/killed/run.json")
+
+
+def test_sigkill_in_a_real_process(capfd):
+    assert kill_and_resume.main(["--kills=1", "--steps=14", "--seed=4"]) == 0
+    result = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert result["kills"] == 1 and result["tensors"] > 100 and result["tensors_that_differ"] == 0
+
+
+def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
+    train_dir = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train.py", f"--train_data_pattern={data}/train-*.tfrecord", f"--train_dir={train_dir}",
+         "--model=nextvlad_tiny", "--rgb_eigenvalues=none", "--batch_size=4", "--log_steps=1",
+         *(f"--set={text}" for text in tiny.MODEL)],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+    deadline = time.monotonic() + 120
+    while not os.path.exists(train_dir / "history.jsonl") and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    (step,) = checkpoints.steps(train_dir)
+    assert f"stopped: SIGTERM came: step {step} is done and its checkpoint is in {train_dir}; the same command goes on " \
+           "from there." in stderr.splitlines()
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, tmp_path, eager, number):
+    tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=5)).train()
+    trainer = tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5))
+    take = trainer._run_step
+
+    def signalled_step(batch):
+        if trainer.state["step"] == 3:
+            os.kill(os.getpid(), number)
+        return take(batch)
+
+    trainer._run_step = signalled_step
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped, match="step 3 is done") as caught:
+        trainer.train()
+    assert caught.value.exit_code == 128 + number
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    assert checkpoints.steps(tmp_path / "stopped") == [3]
+    tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5)).train()
+    tiny.assert_same(tiny.stored(tmp_path / "whole", 5), tiny.stored(tmp_path / "stopped", 5))
+
+
+def test_a_signal_in_the_last_step_is_no_reason_to_stop(data, tmp_path, eager):
+    trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=2))
+    take = trainer._run_step
+
+    def signalled_step(batch):
+        if trainer.state["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(batch)
+
+    trainer._run_step = signalled_step
+    assert trainer.train()["step"] == 2
+
+
+def test_a_finished_run_stays_as_it_is(data, tmp_path, eager):
+    first = tiny.trainer(data, tmp_path, tiny.run(max_steps=4)).train()
+    before = tiny.stored(tmp_path, 4), (tmp_path / "history.jsonl").read_text()
+    second = tiny.trainer(data, tmp_path, tiny.run(max_steps=4)).train()
+    tiny.assert_same(before[0], tiny.stored(tmp_path, 4))
+    assert (tmp_path / "history.jsonl").read_text() == before[1]
+    assert second["loss"] == first["loss"]
+
+
+def test_killed_before_the_first_checkpoint(data, tmp_path, eager):
+    tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=2)).train()
+    tiny.trainer(data, tmp_path / "killed", tiny.run(max_steps=2))  # Wrote run.json, and no more.
+    assert (tmp_path / "killed" / "run.json").exists() and not checkpoints.steps(tmp_path / "killed")
+    tiny.trainer(data, tmp_path / "killed", tiny.run(max_steps=2)).train()
+    tiny.assert_same(tiny.stored(tmp_path / "whole", 2), tiny.stored(tmp_path / "killed", 2))
