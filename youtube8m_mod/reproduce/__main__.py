@@ -5,7 +5,6 @@
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 
@@ -17,6 +16,8 @@ from youtube8m_mod.reproduce.scale import DEFAULT, QUICK
 
 def main(argv):
     arguments = _parser().parse_args(argv)
+    if unknown := sorted(set(arguments.rows or ()) - set(rows.ROWS)):
+        raise UserError(f'--rows must be among {", ".join(rows.ROWS)}, came "{unknown[0]}".')
     if arguments.scale == "full":
         if not arguments.dry_run:
             raise UserError("--scale=full takes weeks of several GPUs and is not run from here: --dry_run prints its "
@@ -28,23 +29,26 @@ def main(argv):
         seeds = [int(seed) for seed in (arguments.seeds or ("0" if arguments.quick else "0,1,2")).split(",")]
     except ValueError:
         raise UserError(f'--seeds must be integers separated by commas, came "{arguments.seeds}".') from None
-    names = trainings(arguments)
+    tasks = schedule.needed(trainings(arguments), seeds)
     if arguments.dry_run:
-        print("\n".join(f"{name}, seed {seed}" for name, seed in schedule.needed(names, seeds)))
+        print("\n".join(f"{name}, seed {seed}" for name, seed in tasks))
         return
-    reproduce(arguments, scale, seeds, names)
+    reproduce(arguments, scale, seeds, tasks)
 
 
 def trainings(arguments):
-    """Names of the trainings that the arguments ask for, in the order in which they are of use."""
-    chosen = [rows.ROWS[name].training for name in arguments.rows or rows.ROWS]
-    if not arguments.rows:
-        chosen += rows.GAP_TRAININGS if arguments.bank else []
-        chosen += [name for name in rows.EXPLORED_TRAININGS if not arguments.quick]
-    return list(dict.fromkeys(chosen))
+    """Groups of names of the trainings that the arguments ask for: the tables first, then GAP, then the exploration."""
+    groups = [[rows.ROWS[name].training for name in arguments.rows or rows.ROWS]]
+    if arguments.rows:
+        return groups
+    if arguments.bank:
+        groups.append(list(rows.GAP_TRAININGS))
+    if not arguments.quick:
+        groups.append(list(rows.EXPLORED_TRAININGS))
+    return groups
 
 
-def reproduce(arguments, scale, seeds, names):
+def reproduce(arguments, scale, seeds, tasks):
     """Trains and scores what is missing, then writes the report."""
     from youtube8m_mod.reproduce import data, report
     from youtube8m_mod.reproduce.place import Place
@@ -54,7 +58,7 @@ def reproduce(arguments, scale, seeds, names):
     results = schedule.Results(arguments.output_dir, settings)
     if place.bank_path and not files.exists(place.bank_path):
         data.write_bank(arguments.bank, place.bank_path, scale.num_classes, scale.feature_sizes)
-    schedule.run_all(place, schedule.needed(names, seeds), results, arguments.jobs)
+    schedule.run_all(place, tasks, results, arguments.jobs)
     print(report.write(place, results, seeds))
 
 

@@ -41,6 +41,7 @@ class Training:
         temperature: T of the phase; 0: no distillation.
         pretraining: name of the training that a finetuning starts from; None: from scratch.
         candidates: name of the pretraining whose video probabilities give candidates and P_vid (Eq. 1).
+        leaf_candidates: the same for a leaf alone: a single model, as the other models are removed.
         branching: of the tree, where not the named model's.
     """
 
@@ -50,8 +51,14 @@ class Training:
     temperature: float
     pretraining: str | None = None
     candidates: str | None = None
+    leaf_candidates: str | None = None
     branching: tuple[int, ...] | None = None
     variation: str = "base"
+
+    @property
+    def needs(self):
+        """Names of the trainings that come before."""
+        return tuple(dict.fromkeys(filter(None, (self.pretraining, self.candidates, self.leaf_candidates))))
 
     @property
     def tree(self):
@@ -64,8 +71,8 @@ class Row:
     """A row of a table.
 
     Attributes:
-        part: what of the trained model is scored: "root", "leaf" (its first leaf alone, at video level too), "average" (the plain
-            average of all leaves' logits), or "video" (the video's probabilities for each of its segments).
+        part: what of the trained model is scored: "root", "leaf" (its first leaf alone), "average" (the plain average of
+            all leaves' logits), or "video" (the video's probabilities for each of its segments).
         paper: the paper's MAP@100,000 on the private and public leaderboard; None: the paper has no such row.
         paper_parameters: as the paper's table gives them.
     """
@@ -94,7 +101,7 @@ def _pair(name, model, finetune_temperature, pretrain_temperature=1, branching=N
     temperature = f"_T{finetune_temperature:g}" if config.MODELS[model].branching or branching else ""
     return (Training(pretraining, model, "pretrain", pretrain_temperature, branching=branching, variation=videos),
             Training(f"finetune_{name}{temperature}{suffix}", model, "finetune", finetune_temperature, pretraining,
-                     pretraining, branching, variation))
+                     pretraining, f"pretrain_nextvlad{own}", branching, variation))
 
 
 def _trainings():

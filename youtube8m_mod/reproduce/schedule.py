@@ -1,6 +1,7 @@
 """Runs trainings in worker processes, each as soon as what it needs is there, and keeps the results file."""
 
 import concurrent.futures
+import itertools
 import multiprocessing
 import os
 
@@ -44,15 +45,15 @@ def key(name, seed):
     return f"{name}/{seed}"
 
 
-def needed(names, seeds):
-    """[(training, seed)] with what the named trainings need before them, seed by seed."""
-    tasks = []
-    for seed in seeds:
-        for name in names:
-            training = TRAININGS[name]
-            tasks += [(other, seed) for other in (training.pretraining, training.candidates) if other]
-            tasks.append((name, seed))
-    return list(dict.fromkeys(tasks))
+def needed(groups, seeds):
+    """[(training, seed)] with what the named trainings need before them: group by group, in it seed by seed.
+
+    Args:
+        groups: lists of names of trainings.
+    """
+    return list(dict.fromkeys(
+        (other, seed) for names in groups for seed in seeds for name in names
+        for other in (*TRAININGS[name].needs, name)))
 
 
 def run_all(place, tasks, results, jobs):
@@ -61,8 +62,11 @@ def run_all(place, tasks, results, jobs):
     running = {}
     context = multiprocessing.get_context("spawn")
     threads = max((os.cpu_count() or 1) // jobs, 1)
+    files.make_dirs(place.output_dir)
+    log = os.path.join(place.output_dir, "workers.log")
     with progress(total=len(tasks), initial=len(tasks) - len(waiting), unit="training", description="reproduce") as bar, \
-            concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+            concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads, log)) as pool:
+        list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))  # A list, to raise what they raise.
         while waiting or running:
             for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
                 waiting.remove(task)
@@ -75,17 +79,37 @@ def run_all(place, tasks, results, jobs):
                 bar.update()
 
 
+def _datasets(place, tasks):
+    """[(folder, variation, seed)] of the miniature datasets that tasks use, each once."""
+    found = {}
+    for name, seed in tasks:
+        training = TRAININGS[name]
+        if training.phase != "gap":
+            found.setdefault(place.dataset(training, seed), (training.variation, seed))
+    return [(folder, *what) for folder, what in found.items()]
+
+
 def _ready(task, results):
     name, seed = task
-    training = TRAININGS[name]
-    return all(key(other, seed) in results.entries for other in (training.pretraining, training.candidates) if other)
+    return all(key(other, seed) in results.entries for other in TRAININGS[name].needs)
 
 
-def _start_worker(threads):
+def _start_worker(threads, log):
+    """Sends what trainings print to a file: the schedule has a progress line of its own."""
+    with open(log, "ab", buffering=0) as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from youtube8m_mod.reproduce import work
 
     work.limit_threads(threads)
+
+
+def _prepare(place, dataset):
+    from youtube8m_mod.reproduce import data
+
+    folder, variation, seed = dataset
+    data.prepare_dataset(folder, place.scale, seed, variation, place.bank_path)
 
 
 def _run(place, name, seed):

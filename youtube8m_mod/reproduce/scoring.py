@@ -5,19 +5,19 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.miniature import SUMMARY
-from youtube8m_mod import files
 from youtube8m_mod.evaluation.labels import load_labels
 from youtube8m_mod.evaluation.mean_average_precision import evaluate
 from youtube8m_mod.evaluation.video_metrics import GAP_TOP_K, global_average_precision
+from youtube8m_mod.localization.arrays import write_arrays
 from youtube8m_mod.localization.localization import Localization, LocalizationConfig
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.localization.submission import write_submission
 from youtube8m_mod.localization.value_model import top_classes
 
 _BATCH = 512
-_PARTS = ("root", "leaf", "average")
 
 
 def leaves(output):
@@ -49,10 +49,10 @@ def predict(model, arrays):
 
 
 def segments_of(videos):
-    """All segments of videos: arrays for `predict`, and `videos` (n,), the index of each one's video."""
-    features, present, index, _ = (part.numpy() for part in split_segments(videos["features"], videos["num_frames"]))
+    """All segments of videos: arrays for `predict`, `videos` (n,), the index of each one's video, and `starts` (n,)."""
+    features, present, index, starts = (part.numpy() for part in split_segments(videos["features"], videos["num_frames"]))
     return {"features": features, "present_frames": present, "num_frames": np.full(len(present), SEGMENT_FRAMES, np.int32),
-            "videos": index}
+            "videos": index, "starts": starts}
 
 
 class Judge:
@@ -67,21 +67,21 @@ class Judge:
 
     def __init__(self, folder, pattern, videos, work_dir, name):
         self.videos, self.work_dir, self.name = videos, work_dir, name
+        self.segments = segments_of(videos)
         rated = files.read_json(f"{folder}/{SUMMARY}")["rated_classes"]
         self.class_ids = np.array(sorted({*rated["validate"], *rated["test"]}))
         self.labels = load_labels(pattern, os.path.join(work_dir, f"labels-{name}.csv"))
         self.num_classes = videos["labels"].shape[1]
 
-    def map(self, video_probabilities, segment_probabilities, segment_videos):
+    def map(self, video_probabilities, segment_probabilities):
         """MAP@100,000 (Eq. 8) of lists made by Eq. (1).
 
         Args:
             video_probabilities: (V, C), for candidates, P_vid and the fallback.
-            segment_probabilities: (n, C); None: each segment has its video's (the dummy prediction).
-            segment_videos: int (n,), ascending.
+            segment_probabilities: (n, C), of `segments`; None: each segment has its video's (the dummy prediction).
         """
         localization = Localization(self.class_ids, LocalizationConfig())
-        bounds = np.searchsorted(segment_videos, np.arange(len(self.videos["ids"]) + 1))
+        bounds = np.searchsorted(self.segments["videos"], np.arange(len(self.videos["ids"]) + 1))
         for video, (start, end) in enumerate(zip(bounds[:-1], bounds[1:])):
             own = video_probabilities[video]
             segments = np.tile(own, (end - start, 1)) if segment_probabilities is None else segment_probabilities[start:end]
@@ -92,6 +92,12 @@ class Judge:
         return evaluate(path, self.labels, num_classes=self.num_classes).map
 
 
+
+    def write_segments(self, path, model):
+        """Writes the root's probabilities of all segments for the rated classes, for timelines."""
+        write_arrays(path, {
+            "ids": self.videos["ids"][self.segments["videos"]].astype(np.bytes_), "starts": self.segments["starts"],
+            "classes": self.class_ids, "probabilities": predict(model, self.segments)["root"][:, self.class_ids]})
 
 
 def gap(labels, probabilities):

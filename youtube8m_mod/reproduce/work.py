@@ -16,6 +16,8 @@ from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
 _PARTITIONS = ("validation", "test")
+_VIDEOS = "videos.npz"  # In the train_dir of a pretraining: its probabilities of the videos of each partition.
+SEGMENTS = "segments.npz"  # In the train_dir of a finetuning: the root's probabilities of the test segments.
 
 
 def limit_threads(threads):
@@ -68,7 +70,6 @@ def _train(place, training, seed, model, phase, arrays, score, curve_points):
 
 def _localization(place, training, seed):
     scale, folder = place.scale, place.dataset(training, seed)
-    data.prepare_dataset(folder, scale, seed, training.variation, place.bank_path)
     partition = data.Partition(folder, scale, VARIATIONS[training.variation].finetuning_shards)
     model, finetuning = scale.model(training), training.phase == "finetune"
     arrays = data.load_for(model, partition.finetuning if finetuning else partition.pretraining, finetuning)
@@ -76,32 +77,34 @@ def _localization(place, training, seed):
     judges = {name: scoring.Judge(folder, getattr(partition, name),
                                   data.load_for(model, getattr(partition, name), False), train_dir, name)
               for name in _PARTITIONS}
-    videos_path = os.path.join(place.folder(TRAININGS[training.candidates], seed) if finetuning else train_dir,
-                               "videos.npz")
+
+    def videos(pretraining):
+        return read_arrays(os.path.join(place.folder(TRAININGS[pretraining], seed), _VIDEOS), _PARTITIONS)
 
     def score(model):
-        if not finetuning:
-            write_arrays(videos_path, {f"{name}/{part}": values for name, judge in judges.items()
-                                       for part, values in scoring.predict(model, judge.videos).items()})
-        return _segment_scores(model, judges, read_arrays(videos_path, ()))
+        if finetuning:
+            judges["test"].write_segments(os.path.join(train_dir, SEGMENTS), model)
+            return _segment_scores(model, judges, videos(training.candidates),
+                                   videos(training.leaf_candidates or training.candidates))
+        own = {name: scoring.predict(model, judge.videos)["root"] for name, judge in judges.items()}
+        write_arrays(os.path.join(train_dir, _VIDEOS), own)
+        return _segment_scores(model, judges, own, own)
 
     return _train(place, training, seed, model, scale.phase(training, len(arrays["ids"])), arrays, score,
                   scale.curve_points if finetuning else 1)
 
 
-def _segment_scores(model, judges, videos):
-    """{partition: {part: MAP}} with a pretrained model's probabilities of the videos; "video" is the dummy prediction.
+def _segment_scores(model, judges, videos, leaf_videos):
+    """{partition: {part: MAP}}; "video" is the dummy prediction.
 
     Args:
-        videos: {"<partition>/<part>": (V, C)}; a part that the pretrained model lacks takes its root's.
+        videos, leaf_videos: {partition: (V, C)}, the video-level probabilities for the whole model and for a leaf alone.
     """
     scores = {}
     for name, judge in judges.items():
-        segments = scoring.segments_of(judge.videos)
-        own = videos[f"{name}/root"]
-        scores[name] = {"video": judge.map(own, None, segments["videos"])}
-        for part, values in scoring.predict(model, segments).items():
-            scores[name][part] = judge.map(videos.get(f"{name}/{part}", own), values, segments["videos"])
+        scores[name] = {"video": judge.map(videos[name], None)}
+        for part, values in scoring.predict(model, judge.segments).items():
+            scores[name][part] = judge.map((leaf_videos if part == "leaf" else videos)[name], values)
     return scores
 
 

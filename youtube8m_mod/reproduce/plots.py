@@ -1,0 +1,235 @@
+"""The report's pictures. Each function takes the results' entries and returns a figure, or None where numbers are missing."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from youtube8m_mod.figures import COLOURS, loss_figure
+from youtube8m_mod.reproduce.rows import GAP_ROWS, ROWS, TEMPERATURES, TRAININGS, VARIATIONS
+from youtube8m_mod.reproduce.schedule import key
+from youtube8m_mod.reproduce.tables import Summary, paired, row_scores, scores
+
+_PAPER = "#999999"
+
+
+def losses(entries, name, seed):
+    """Figures 3 and 4 from our logs: label and distillation losses of a model's two phases."""
+    finetuning = TRAININGS[name]
+    phases = {"pretraining": finetuning.pretraining, "finetuning": name}
+    found = {phase: entries.get(key(training, seed)) for phase, training in phases.items()}
+    if not all(found.values()):
+        return None
+    return loss_figure({phase: entry["history"] for phase, entry in found.items()}, finetuning.tree,
+                       {phase: entry["phase"]["temperature"] for phase, entry in found.items()})
+
+
+def regularisation(entries, names, seed):
+    """The L2 loss over time (Figure 4), a line a finetuning."""
+    found = {name: entries[key(name, seed)] for name in names if key(name, seed) in entries}
+    if not found:
+        return None
+    figure, panels = _panels(2, (10, 3.2))
+    for index, (name, entry) in enumerate(found.items()):
+        title = _training_title(name)
+        steps = [line["step"] for line in entry["history"]]
+        panels[0].plot(steps, [line["l2"] for line in entry["history"]], color=COLOURS[index], label=title)
+        nodes = entry["history"][0].keys()
+        total = [sum(line[f"bce_level_{level}"] for level in range(4) if f"bce_level_{level}" in nodes)
+                 / _num_nodes(name) for line in entry["history"]]
+        panels[1].plot(steps, total, color=COLOURS[index], label=title)
+    _finish(panels[0], "finetuning: regularisation loss (L2 of all classifiers)", "step")
+    _finish(panels[1], "finetuning: label loss (BCE, mean of all nodes)", "step")
+    for axes in panels:
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def map_against_temperature(entries):
+    """MAP of the mixture of 3 against T: here, and in the paper."""
+    figure, (here, paper) = _panels(2, (10, 3.4))
+    positions = range(len(TEMPERATURES))
+    for part, label, colour in (("root", "mixture", COLOURS[0]), ("average", "plain average of its leaves", COLOURS[2]),
+                                ("leaf", "one leaf", COLOURS[1])):
+        found = [Summary.of(scores(entries, f"finetune_mix_nextvlad_T{t}", part).values()) for t in TEMPERATURES]
+        if not all(found):
+            return None
+        _errorbar(here, positions, found, label=label, color=colour)
+    single = Summary.of(row_scores(entries, ROWS["nextvlad"]).values())
+    if single:
+        here.axhline(single.mean, color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
+    paper.plot(positions, [ROWS[f"mix_T{t}"].paper[0] for t in TEMPERATURES], "o-", color=COLOURS[0],
+               label="mixture, private leaderboard")
+    paper.axhline(ROWS["nextvlad"].paper[0], color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
+    for axes, title in ((here, "here: test MAP, mean and deviation over seeds"), (paper, "the paper")):
+        axes.set_xticks(positions, [f"{t}" for t in TEMPERATURES])
+        _finish(axes, title, "temperature T of finetuning (0: no distillation)")
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def map_against_parameters(entries):
+    """MAP against the number of parameters: here, and in the paper."""
+    figure, (here, paper) = _panels(2, (10, 4.0))
+    names = ("nextvlad_scratch", "nextvlad", "nextvlad_large", "mod_leaf", "mix_T0", "mix_T20", "mix_large", "mod", "deep")
+    for index, name in enumerate(names):
+        row = ROWS[name]
+        colour = COLOURS[index % len(COLOURS)]
+        found = Summary.of(row_scores(entries, row).values())
+        entry = next((e for k, e in entries.items() if k.rpartition("/")[0] == row.training), None)
+        if found:
+            own = entry["parameters"] if row.part == "root" else entry["parameters"] / 12
+            here.errorbar(own, found.mean, found.std or 0, fmt="o", color=colour, capsize=3)
+            here.annotate(name, (own, found.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        if row.paper:
+            size = float(row.paper_parameters.rstrip("M")) * 1e6
+            paper.plot(size, row.paper[0], "o", color=colour)
+            paper.annotate(name, (size, row.paper[0]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    for axes, title in ((here, "here: test MAP"), (paper, "the paper: private leaderboard")):
+        axes.set_xscale("log")
+        axes.margins(x=0.18)
+        _finish(axes, title, "trainable parameters")
+    return figure
+
+
+def map_against_finetuning_size(entries):
+    """MAP against the number of rated segments in finetuning, and what distillation brings there."""
+    figure, (absolute, relative) = _panels(2, (10, 3.4))
+    models = (("finetune_nextvlad", "single", COLOURS[1]), ("finetune_mix_nextvlad_T0", "mixture of 3, T = 0", COLOURS[2]),
+              ("finetune_mix_nextvlad_T20", "mixture of 3, T = 20", COLOURS[0]))
+    sizes = ("_eighth", "_half", "")
+    differences = []
+    for name, label, colour in models:
+        found = [(_examples(entries, name + size), Summary.of(scores(entries, name + size, "root").values()))
+                 for size in sizes]
+        found = [(examples, summary) for examples, summary in found if summary]
+        if len(found) < 2:
+            return None
+        _errorbar(absolute, [examples for examples, _ in found], [summary for _, summary in found], label=label, color=colour)
+    for size in sizes:
+        difference = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{size}", "root") for t in (20, 0)))
+        if difference:
+            differences.append((_examples(entries, f"finetune_mix_nextvlad_T20{size}"), difference))
+    _errorbar(relative, *zip(*differences), label="T = 20 minus T = 0", color=COLOURS[0])
+    relative.axhline(0, color=_PAPER, linewidth=1)
+    for axes, title in ((absolute, "test MAP"), (relative, "what distillation adds (paired over seeds)")):
+        _finish(axes, title, "rated segments in finetuning")
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def learning_curves(entries):
+    """MAP on test and validation videos over finetuning."""
+    names = ("finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20", "finetune_mod_nextvlad_T20")
+    return _curves(entries, [(name, "root", _training_title(name)) for name in names], ("test", "validation"), "MAP")
+
+
+def gap_curves(entries):
+    """GAP on test and training records over the training."""
+    lines = [("gap_nextvlad", "root", "single"), ("gap_mix_nextvlad_T0", "root", "mixture, T = 0"),
+             ("gap_mix_nextvlad_T20", "root", "mixture, T = 20"), ("gap_mod_nextvlad_T20", "root", "MOD, T = 20"),
+             ("gap_mix_nextvlad_T0", "average", "T = 0, plain average"),
+             ("gap_mix_nextvlad_T20", "average", "T = 20, plain average")]
+    return _curves(entries, lines, ("test", "train"), "GAP")
+
+
+def gap_effect(entries):
+    """What distillation adds to the GAP over the training, by part of the mixture: where it begins to help."""
+    figure, (axes,) = _panels(1, (6.2, 3.4))
+    for (part, label), colour in zip((("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf")), COLOURS):
+        plain, distilled = (_curve_by_seed(entries, f"gap_mix_nextvlad_T{t}", part, "test") for t in (0, 20))
+        steps = sorted(plain)
+        if not steps or steps != sorted(distilled):
+            return None
+        _errorbar(axes, steps, [paired(distilled[step], plain[step]) for step in steps], label=label, color=colour)
+    axes.axhline(0, color=_PAPER, linewidth=1)
+    _finish(axes, "test GAP, T = 20 minus T = 0 (paired over seeds)", "step")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def regimes(entries):
+    """What distillation and mixing add in each regime explored."""
+    figure, panels = _panels(3, (11, 3.2), sharey=True)
+    labels = [variation.axis for variation in VARIATIONS.values()]
+    pairs = (("T = 20 minus T = 0, mixture", ("finetune_mix_nextvlad_T20", "root"), ("finetune_mix_nextvlad_T0", "root")),
+             ("T = 20 minus T = 0, one leaf", ("finetune_mix_nextvlad_T20", "leaf"), ("finetune_mix_nextvlad_T0", "leaf")),
+             ("mixture (T = 0) minus single", ("finetune_mix_nextvlad_T0", "root"), ("finetune_nextvlad", "root")))
+    drawn = False
+    for axes, (title, (better, better_part), (worse, worse_part)) in zip(panels, pairs):
+        for place, variation in enumerate(VARIATIONS.values()):
+            suffix = "" if variation.name == "base" else f"_{variation.name}"
+            by_seed = [scores(entries, name + suffix, part) for name, part in ((better, better_part), (worse, worse_part))]
+            difference = paired(*by_seed)
+            if difference:
+                drawn = drawn or variation.name != "base"
+                seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+                axes.plot([by_seed[0][seed] - by_seed[1][seed] for seed in seeds], [place] * len(seeds), "o",
+                          color=COLOURS[0], alpha=0.35, markersize=5, markeredgewidth=0)
+                axes.plot(difference.mean, place, "D", color=COLOURS[0], markersize=6)
+        axes.axvline(0, color=_PAPER, linewidth=1)
+        axes.set_yticks(range(len(labels)), labels)
+        _finish(axes, title, "difference of test MAP")
+        axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    panels[0].invert_yaxis()
+    return figure if drawn else None
+
+
+def _curves(entries, lines, partitions, metric):
+    figure, panels = _panels(2, (10, 3.6))
+    drawn = False
+    for axes, partition in zip(panels, partitions):
+        for (name, part, label), colour in zip(lines, COLOURS):
+            curve = _curve_by_seed(entries, name, part, partition)
+            if curve:
+                drawn = True
+                _errorbar(axes, list(curve), [Summary.of(values.values()) for values in curve.values()], label=label,
+                          color=colour, linestyle="--" if part == "average" else "-")
+        _finish(axes, f"{partition} {metric}", "step")
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
+    return figure if drawn else None
+
+
+def _curve_by_seed(entries, training, part, partition):
+    """{step: {seed: score}}; seeds whose trainings differ in length by a step or two are put together by their place."""
+    curves = {int(name.rpartition("/")[2]): entry["curve"] for name, entry in entries.items()
+              if name.rpartition("/")[0] == training}
+    if not curves:
+        return {}
+    length = min(map(len, curves.values()))
+    first = next(iter(curves.values()))
+    return {first[index]["step"]: {seed: curve[index]["scores"][partition][part] for seed, curve in curves.items()}
+            for index in range(length)}
+
+
+def _examples(entries, training):
+    found = [entry["examples"] for name, entry in entries.items() if name.rpartition("/")[0] == training]
+    return float(np.mean(found)) if found else None
+
+
+def _num_nodes(name):
+    return int(sum(np.cumprod((1, *TRAININGS[name].tree))))
+
+
+def _training_title(name):
+    row = next((row for row in (ROWS | GAP_ROWS).values() if row.training == name and row.part == "root"), None)
+    return row.title.partition("(8G")[0] if row else name
+
+
+def _panels(count, size, **options):
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False, **options)[0]
+
+
+def _errorbar(axes, places, summaries, **style):
+    deviations = [summary.std or 0 for summary in summaries]
+    axes.errorbar(places, [summary.mean for summary in summaries], deviations, marker="o", markersize=4, linewidth=1.5,
+                  capsize=3, elinewidth=1, **style)
+
+
+def _finish(axes, title, xlabel):
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel(xlabel)

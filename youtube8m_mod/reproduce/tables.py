@@ -1,0 +1,180 @@
+"""The arithmetic of the tables: means over seeds, paired differences, and what they say in words."""
+
+import dataclasses
+import math
+import statistics
+
+from youtube8m_mod.reproduce.rows import CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, VARIATIONS
+
+# Two-sided 95% quantiles of Student's t by degrees of freedom; beyond, the normal distribution's is close enough.
+_T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation (None with one value) of `count` values."""
+
+    mean: float
+    std: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values):
+        """The summary of numbers; None where there are none."""
+        values = list(values)
+        if not values:
+            return None
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+    @property
+    def margin(self):
+        """Half the width of the mean's 95% interval (Student's t); None with one value."""
+        if self.std is None:
+            return None
+        t = _T_95[self.count - 2] if self.count - 2 < len(_T_95) else 1.96
+        return t * self.std / math.sqrt(self.count)
+
+    def __str__(self):
+        return f"{self.mean:.4f}" if self.std is None else f"{self.mean:.4f} ± {self.std:.4f}"
+
+
+def scores(entries, training, part, partition="test"):
+    """{seed: score} of a part of a trained model, from the results' entries."""
+    found = {}
+    for name, entry in entries.items():
+        own, _, seed = name.rpartition("/")
+        if own == training and part in entry["scores"][partition]:
+            found[int(seed)] = entry["scores"][partition][part]
+    return found
+
+
+def row_scores(entries, row, partition="test"):
+    """{seed: score} of a `Row`."""
+    return scores(entries, row.training, row.part, partition)
+
+
+def paired(better, worse):
+    """`Summary` of the differences better - worse over the seeds that both have; None without any."""
+    return Summary.of(better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys()))
+
+
+def verdict(difference):
+    """What a paired difference says about the statement that it is above 0.
+
+    "confirmed" and "contradicted" where its 95% interval (Student's t) leaves out 0, else "undecided".
+    """
+    if difference is None:
+        return "not measured"
+    if difference.margin is None:
+        return "one seed only"
+    if abs(difference.mean) > difference.margin:
+        return "confirmed" if difference.mean > 0 else "contradicted"
+    return "undecided"
+
+
+def signed(difference):
+    """Text of a paired difference."""
+    if difference is None:
+        return None
+    return f"{difference.mean:+.4f}" + ("" if difference.std is None else f" ± {difference.std:.4f}")
+
+
+def map_table(entries):
+    """Rows of Tables 1 and 2 and beyond: MAP in the miniature beside the paper's."""
+    reference = row_scores(entries, ROWS["nextvlad"])
+    table = []
+    for row in ROWS.values():
+        found = row_scores(entries, row)
+        own = Summary.of(found.values())
+        parameters = next((entry["parameters"] for name, entry in entries.items()
+                           if name.rpartition("/")[0] == row.training), None)
+        table.append({
+            "table": row.table, "row": row.title, "parameters": parameters if row.part in ("root", "video") else None,
+            "MAP": own and str(own), "minus NeXtVLAD": signed(paired(found, reference)) if row.name != "nextvlad" else None,
+            "validation MAP": (summary := Summary.of(row_scores(entries, row, "validation").values())) and str(summary),
+            "paper, private": row.paper and row.paper[0], "paper, public": row.paper and row.paper[1],
+            "paper, parameters": row.paper_parameters or None})
+    return table
+
+
+def gap_table(entries):
+    """Rows of the second table: GAP on real video-level records."""
+    reference = row_scores(entries, GAP_ROWS["gap_mix_T0"])
+    table = []
+    for row in GAP_ROWS.values():
+        test, train = (row_scores(entries, row, partition) for partition in ("test", "train"))
+        best = Summary.of(best_of_curve(entries, row).values())
+        if test:
+            table.append({"row": row.title, "test GAP": str(Summary.of(test.values())),
+                          "train GAP": str(Summary.of(train.values())), "best of the curve": str(best),
+                          "minus mixture at T = 0": signed(paired(test, reference))})
+    return table
+
+
+def best_of_curve(entries, row):
+    """{seed: the row's best test score over the scored checkpoints}."""
+    found = {}
+    for name, entry in entries.items():
+        own, _, seed = name.rpartition("/")
+        if own == row.training:
+            found[int(seed)] = max(point["scores"]["test"][row.part] for point in entry["curve"])
+    return found
+
+
+def claims_table(entries, claims, rows=ROWS):
+    """What the paper says, what it measured, and what comes out here."""
+    table = []
+    for claim in claims:
+        better, worse = rows[claim.better], rows[claim.worse]
+        difference = paired(row_scores(entries, better), row_scores(entries, worse))
+        paper = f"{better.paper[0] - worse.paper[0]:+.4f}" if better.paper and worse.paper else None
+        table.append({"statement": claim.text, "paper (private)": paper, "here": signed(difference),
+                      "seeds": difference and difference.count, "verdict": verdict(difference)})
+    return table
+
+
+def in_words(table):
+    """Sentences on a table of claims: what is confirmed, contradicted, undecided."""
+    sentences = []
+    for outcome, opening in (("confirmed", "Confirmed"), ("contradicted", "Contradicted: the opposite holds for"),
+                             ("undecided", "Undecided (the 95% interval holds 0)"), ("one seed only", "One seed only, no verdict"),
+                             ("not measured", "Not measured")):
+        texts = [f"{line['statement']}" + (f" ({line['here']})" if line["here"] else "")
+                 for line in table if line["verdict"] == outcome]
+        if texts:
+            sentences.append(f"{opening}: {'; '.join(texts)}.")
+    return sentences
+
+
+def regime_table(entries):
+    """What distillation, mixing and width bring, regime by regime: paired differences of test MAP."""
+    table = []
+    for variation in VARIATIONS.values():
+        suffix = "" if variation.name == "base" else f"_{variation.name}"
+        single, plain, distilled = (scores(entries, f"finetune_{name}{suffix}", "root")
+                                    for name in ("nextvlad", "mix_nextvlad_T0", "mix_nextvlad_T20"))
+        leaf_plain, leaf_distilled = (scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "leaf") for t in (0, 20))
+        if plain and distilled:
+            table.append({
+                "regime": variation.axis, "single": str(Summary.of(single.values())),
+                "mixture, T = 0": str(Summary.of(plain.values())), "mixture, T = 20": str(Summary.of(distilled.values())),
+                "T = 20 minus T = 0": signed(paired(distilled, plain)),
+                "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
+                "mixture (T = 0) minus single": signed(paired(plain, single)),
+                "verdict on T = 20": verdict(paired(distilled, plain))})
+    return table
+
+
+def all_tables(entries):
+    """{title: rows for `report.format_table`}; tables without rows are left out."""
+    tables = {
+        "MAP@100,000 of Tables 1 and 2 in miniature": map_table(entries),
+        "What the paper says": claims_table(entries, CLAIMS),
+        "What the paper leaves open": claims_table(entries, OPEN_QUESTIONS),
+        "GAP on real video-level records": gap_table(entries),
+        "The paper's statements on video-level records (GAP)": claims_table(entries, GAP_CLAIMS, GAP_ROWS),
+        "Where distillation helps or hurts": regime_table(entries),
+    }
+    if not tables["GAP on real video-level records"]:
+        del tables["The paper's statements on video-level records (GAP)"]
+    return {title: rows for title, rows in tables.items() if rows}
