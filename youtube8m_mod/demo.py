@@ -1,0 +1,180 @@
+"""The whole job in miniature: writes a dataset, pretrains and finetunes a tiny MOD, localises, scores, draws.
+
+    python -m youtube8m_mod.demo --output_dir=runs/demo [--bank='<glob of video-level TFRecords>'] [--seed=0]
+
+Prints the command of every stage: the same four scripts do it on the real dataset. A stage that is done is not redone.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+
+from youtube8m_mod import config, files
+from youtube8m_mod.data.miniature import LABEL_NAMES, REAL_CLASSES, SYNTHETIC_CLASSES, TRUTH, write_miniature
+from youtube8m_mod.errors import UserError, run_main
+from youtube8m_mod.report import format_table
+
+MODEL = "mod_nextvlad_tiny"
+LEAF = "0/0"
+# A tiny model on little data wants larger steps than the paper's, and fewer examples in each.
+PRETRAIN = {"batch_size": 50, "num_epochs": 12, "max_steps": None, "base_learning_rate": 2e-3,
+            "learning_rate_decay_examples": 8_000}
+FINETUNE = {"batch_size": 100, "num_epochs": 10, "base_learning_rate": 1e-3, "dropout": 0.5,
+            "learning_rate_decay_examples": 10_000}
+TIMELINES = 4  # Videos in the picture of classes along time.
+
+
+class Demo:
+    """The stages, in order; each leaves its files in a folder of its own."""
+
+    def __init__(self, output_dir, bank, seed):
+        self.output_dir, self.bank, self.seed = output_dir.rstrip("/"), bank, seed
+        self.data_dir, self.pretrain_dir, self.finetune_dir, self.scores_dir = (
+            f"{self.output_dir}/{name}" for name in ("data", "pretrain", "finetune", "scores"))
+        self.num_classes = REAL_CLASSES if bank else SYNTHETIC_CLASSES
+        self.seconds = {}
+
+    def run(self):
+        started = time.monotonic()
+        self._timed("data", self.write_data)
+        self._timed("pretraining", self.pretrain)
+        self._timed("finetuning", self.finetune)
+        rows = self.score()
+        pictures = self.draw()
+        seconds = time.monotonic() - started
+        files.write_json(f"{self.output_dir}/results.json",
+                         {"rows": rows, "seconds": seconds, "stages": self.seconds, "bank": self.bank})
+        print("\n" + format_table(rows, {"name": "scores of segments", "map": "MAP@100,000", "seconds": "seconds"}))
+        print(f"\n{seconds:.0f} s in all; {self.output_dir}/results.json, " + ", ".join(pictures))
+
+    def write_data(self):
+        from youtube8m_mod.data.composition import Settings
+
+        self._say("python -m youtube8m_mod.data.miniature", output_dir=self.data_dir, bank=self.bank, seed=self.seed)
+        write_miniature(self.data_dir, Settings(seed=self.seed), self.bank)
+
+    def pretrain(self):
+        model = config.model_config(MODEL, {"num_classes": self.num_classes})
+        self._say("python train.py", train_data_pattern=f"{self.data_dir}/train*.tfrecord", train_dir=self.pretrain_dir,
+                  model=MODEL, rgb_eigenvalues="none", seed=self.seed, set=f"num_classes={self.num_classes}",
+                  **PRETRAIN)
+        self._train(model, config.phase_config("pretrain", PRETRAIN), self.pretrain_dir, "train")
+
+    def finetune(self):
+        from youtube8m_mod.training.run import Run
+
+        named = {key: value for key, value in FINETUNE.items() if key != "dropout"}
+        self._say("python finetune.py", train_data_pattern=f"{self.data_dir}/validate*.tfrecord",
+                  pretrained_dir=self.pretrain_dir, train_dir=self.finetune_dir, seed=self.seed,
+                  set=f"dropout={FINETUNE['dropout']}", **named)
+        self._train(Run.load(self.pretrain_dir).model, config.phase_config("finetune", FINETUNE), self.finetune_dir,
+                    "validate", started_from=self.pretrain_dir)
+
+    def score(self):
+        """MAP of what the demo compares: rows of {"name", "map", "seconds"}."""
+        from youtube8m_mod.evaluation import labels, mean_average_precision
+        from youtube8m_mod.localization.inference import Inference
+
+        test = f"{self.data_dir}/test*.tfrecord"
+        rated = labels.load_labels(test)
+        variants = (
+            ("video-level dummy prediction", self.pretrain_dir, {"video_exponent": 1.0, "segment_exponent": 0.0}),
+            ("pretrained model on segments", self.pretrain_dir, {}),
+            ("finetuned root", self.finetune_dir, {}),
+            (f"finetuned single leaf ({LEAF})", self.finetune_dir, {"node": LEAF}),
+        )
+        rows = []
+        for number, (name, train_dir, settings) in enumerate(variants):
+            started = time.monotonic()
+            submission = f"{self.scores_dir}/{number}.csv"
+            self._say("python inference.py", train_dir=train_dir, video_train_dir=self.pretrain_dir,
+                      input_data_pattern=test, output_file=submission, **settings)
+            self._say("python eval_map.py", submission_file=submission, eval_data_pattern=test)
+            Inference(train_dir, test, submission, video_train_dir=self.pretrain_dir, **settings).run()
+            result = mean_average_precision.evaluate(submission, rated, num_classes=self.num_classes)
+            rows.append({"name": name, "map": result.map, "seconds": time.monotonic() - started})
+        return rows
+
+    def draw(self):
+        """Writes the pictures; returns their paths."""
+        from youtube8m_mod.figures import loss_figure, save_figure, timeline_figure
+        from youtube8m_mod.training.history import read_history
+
+        phases = {"pretraining": self.pretrain_dir, "finetuning": self.finetune_dir}
+        losses, timelines = f"{self.output_dir}/losses.png", f"{self.output_dir}/timelines.png"
+        temperatures = {"pretraining": config.PHASES["pretrain"].temperature,
+                        "finetuning": config.PHASES["finetune"].temperature}
+        save_figure(loss_figure({phase: read_history(folder) for phase, folder in phases.items()},
+                                config.MODELS[MODEL].branching, temperatures), losses)
+        save_figure(timeline_figure(self.timelines(), self.label_names()), timelines)
+        return losses, timelines
+
+    def label_names(self):
+        path = f"{self.data_dir}/{LABEL_NAMES}"
+        if not files.exists(path):
+            return None
+        with files.open_file(path) as file:
+            return file.read().splitlines()
+
+    def timelines(self):
+        """What `timeline_figure` draws, of the first test videos in which several rated classes come and go."""
+        import numpy as np
+
+        from youtube8m_mod.data.reader import Reader
+        from youtube8m_mod.localization.segments import split_segments
+        from youtube8m_mod.models.folded import fold
+        from youtube8m_mod.training.checkpoints import load_model
+
+        model, run = load_model(self.finetune_dir)
+        folded = fold(model)
+        truth = files.read_json(f"{self.data_dir}/{TRUTH}")["videos"]
+        videos = []
+        for batch in Reader(f"{self.data_dir}/test*.tfrecord", run.model).read(1):
+            video_id = batch["ids"].numpy()[0].decode()
+            scenes = truth[video_id]["scenes"]
+            found = [label for scene in scenes for label in scene["labels"] if label in run.classes]
+            shown = sorted(label for label in set(found) if found.count(label) < len(scenes))[:4]
+            if len(scenes) < 3 or len(shown) < 3:
+                continue
+            features, present, _, starts = split_segments(batch["features"], batch["num_frames"])
+            probabilities = folded.predict(features, None, present).numpy()[:, shown]
+            videos.append({"id": video_id, "starts": np.asarray(starts), "classes": shown,
+                           "probabilities": probabilities, "scenes": scenes})
+            if len(videos) == TIMELINES:
+                break
+        return videos
+
+    def _train(self, model, phase, train_dir, partition, started_from=None):
+        from youtube8m_mod.training.run import Run
+        from youtube8m_mod.training.trainer import Trainer, TrainingOptions
+
+        run = Run(model, phase, self.seed, started_from=started_from)
+        Trainer(run, train_dir, f"{self.data_dir}/{partition}*.tfrecord", TrainingOptions(log_steps=20)).train()
+
+    def _timed(self, name, stage):
+        started = time.monotonic()
+        stage()
+        self.seconds[name] = time.monotonic() - started
+
+    @staticmethod
+    def _say(command, **flags):
+        shown = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in flags.items() if value is not None)
+        print(f"\n$ {command} {shown}", flush=True)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--output_dir", default="runs/demo", help="folder for data, models, results and pictures")
+    parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels in place of synthetic")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args(argv)
+    if arguments.seed < 0:
+        raise UserError(f"--seed must not be negative, came {arguments.seed}.")
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    Demo(arguments.output_dir, arguments.bank, arguments.seed).run()
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])
