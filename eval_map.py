@@ -1,4 +1,4 @@
-"""Scores a submission against rated segments (MAP@K, Eq. 8), or video predictions against video labels (GAP, Hit@1, PERR).
+"""Scores a submission against rated segments (MAP@K, Eq. 8), video predictions against labels (GAP, Hit@1, PERR).
 
     python eval_map.py --submission_file=submission.csv --eval_data_pattern='data/test*.tfrecord' \
         --label_cache=labels.csv.gz --output_file=map.json --plots=plots
@@ -17,12 +17,13 @@ FLAGS = flags.FLAGS
 def define_flags():
     flags.DEFINE_string("submission_file", None, "The submission (Class,Segments), plain or gzip.")
     flags.DEFINE_string("eval_data_pattern", None, "Glob of TFRecords with the ground truth.")
-    flags.DEFINE_string("label_cache", None, "File of rated segments (id,class,score), also the starter code's, plain or "
-                        "gzip: read where it exists, else written from --eval_data_pattern.")
+    flags.DEFINE_string("label_cache", None, "File of rated segments (id,class,score), also the starter code's, plain "
+                        "or gzip: read where it exists, else written from --eval_data_pattern.")
     flags.DEFINE_integer("top_n", 100_000, "K: a list is cut here; 0 takes all.", lower_bound=0)
     flags.DEFINE_enum("mode", "paper", ["paper", "author", "starter"], "Eq. 8; or as the authors' metric; or as the "
                       "starter code's evaluator, its errors included (docs/evaluation.md).")
-    flags.DEFINE_bool("strict", True, "What is wrong in a submission is an error; --nostrict warns and scores the rest.")
+    flags.DEFINE_bool("strict", True, "What is wrong in a submission is an error; --nostrict warns and scores the "
+                      "rest.")
     flags.DEFINE_integer("num_classes", 3862, "Size of the vocabulary.", lower_bound=1)
     flags.DEFINE_string("output_file", None, "Writes the results here as JSON.")
     flags.DEFINE_string("plots", None, "Folder for pictures.")

@@ -58,7 +58,8 @@ def measure(listed):
                    f"--output_file={output}"]
         start = time.perf_counter()
         silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-        _, status, usage = os.wait4(os.posix_spawn(sys.executable, command, os.environ, file_actions=silent), 0)
+        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=silent)
+        _, status, usage = os.wait4(process, 0)
         seconds = time.perf_counter() - start
         if status:
             raise SystemExit(f"eval_map.py ended with status {status}.")
@@ -66,8 +67,8 @@ def measure(listed):
             score = json.load(file)["map"]
         return {"case": f"{CLASSES} x {listed:,}", "file_gb": round(os.path.getsize(submission) / 1e9, 3),
                 "ratings": RATINGS, "seconds": round(seconds, 2),
-                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2), "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
-                "map": round(score, 4)}
+                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+                "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3), "map": round(score, 4)}
 
 
 def main(argv):

@@ -2,8 +2,8 @@
 
     python benchmarks/ranking.py [--quick]
 
-Prints a table and one JSON line a case. Times are of one core and leave out the generation of the scores (the model's part);
-every case has a process of its own, so that its peak memory is its own.
+Prints a table and one JSON line a case. Times are of one core and leave out the generation of the scores (the model's
+part); every case has a process of its own, so that its peak memory is its own.
 """
 
 import argparse

@@ -26,7 +26,8 @@ def test_scores_a_submission(tmp_path):
     (tmp_path / "labels.csv").write_text("a:0,1,1.0\nb:5,1,0.0\nc:0,2,1.0\n")
     (tmp_path / "names.txt").write_text("zero\none\ntwo\n")
     done = run(f"--submission_file={tmp_path}/s.csv", f"--label_cache={tmp_path}/labels.csv",
-               f"--output_file={tmp_path}/out/map.json", f"--plots={tmp_path}/plots", f"--label_names={tmp_path}/names.txt")
+               f"--output_file={tmp_path}/out/map.json", f"--plots={tmp_path}/plots",
+               f"--label_names={tmp_path}/names.txt")
     assert "MAP@100000" in done.stdout and "0.5000" in done.stdout and "two" in done.stdout
     assert "has no header line" in done.stderr
     result = json.loads((tmp_path / "out" / "map.json").read_text())

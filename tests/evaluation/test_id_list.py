@@ -11,7 +11,8 @@ from youtube8m_mod.evaluation.id_list import IdList, IdSet
 _IDS = st.one_of(
     st.from_regex(rb"[a-c]{1,2}:[0-9]{1,3}", fullmatch=True),
     st.from_regex(rb"[a-z0-9_-]{8,20}:(5|10)", fullmatch=True),
-    st.sampled_from([b"a", b":", b"a:", b":5", b"a:b:5", b"a:5x", b"a:-5", b"a:5:", b"a:1234567890", b"\xc3\xa4:5", b"a:5,b:5"]))
+    st.sampled_from([b"a", b":", b"a:", b":5", b"a:b:5", b"a:5x", b"a:-5", b"a:5:", b"a:1234567890", b"\xc3\xa4:5",
+                     b"a:5,b:5"]))
 
 
 @settings(max_examples=300, deadline=None)

@@ -48,7 +48,8 @@ def test_as_the_definition(tmp_path_factory, lists, ratings, k, header):
     assert result.map == pytest.approx(definition(lists, ratings, k), abs=1e-12)
     assert result.header == header
     assert result.counts["classes_scored"] == sum(any(rated.values()) for rated in ratings.values())
-    assert result.counts["classes_missing"] == sum(any(rated.values()) and c not in lists for c, rated in ratings.items())
+    assert result.counts["classes_missing"] == sum(
+        any(rated.values()) and c not in lists for c, rated in ratings.items())
     assert result.counts["classes_without_positives"] == sum(
         c in ratings and not any(ratings[c].values()) for c in lists)
     assert result.counts["classes_without_ratings"] == sum(c not in ratings for c in lists)
@@ -69,8 +70,12 @@ def test_the_cut_comes_before_unrated_ids_are_dropped(tmp_path):
 
 
 def test_gzip(tmp_path):
-    (tmp_path / "s.csv.gz").write_bytes(gzip.compress(b"Class,Segments\n1,a:0 b:0\n2,a:0\n"))
+    content = gzip.compress(b"Class,Segments\n1,a:0 b:0\n2,a:0\n")
+    (tmp_path / "s.csv.gz").write_bytes(content)
     assert evaluate(tmp_path / "s.csv.gz", RATINGS).map == 1
+    (tmp_path / "s.csv.gz").write_bytes(content[:-9])
+    with pytest.raises(UserError, match="s.csv.gz, a damaged gzip file"):
+        evaluate(tmp_path / "s.csv.gz", RATINGS)
 
 
 @pytest.mark.parametrize("lines, message, rest", [
@@ -117,7 +122,8 @@ def test_golden_metric_of_the_author(key):
                       mode="author")
     assert [c.class_id for c in result.classes] == ITEM.info["mapk_class_order"]
     assert [c.class_id for c in result.classes if c.missing] == ITEM.info["classes_missing_in_submission"]
-    np.testing.assert_allclose([c.average_precision for c in result.classes], ITEM.array(f"MAPK/k{k}/ap__f64"), atol=1e-12)
+    np.testing.assert_allclose([c.average_precision for c in result.classes], ITEM.array(f"MAPK/k{k}/ap__f64"),
+                               atol=1e-12)
     assert result.map == pytest.approx(RESULTS[key], abs=1e-12)
     listed = [c.average_precision for c in result.classes if not c.missing]
     assert np.mean(listed) == pytest.approx(RESULTS[key + "/mean_over_classes_in_submission"], abs=1e-12)

@@ -37,7 +37,8 @@ def train_dirs(tmp_path_factory):
 
 
 def predictions(path):
-    return {line_id: dict(zip(classes.tolist(), values.tolist())) for line_id, classes, values in read_predictions(path)}
+    return {line_id: dict(zip(classes.tolist(), values.tolist()))
+            for line_id, classes, values in read_predictions(path)}
 
 
 def lists(path):
@@ -124,7 +125,8 @@ def test_models_that_do_not_fit_are_told(train_dirs, tmp_path):
     other.save(str(tmp_path / "other"))
     (tmp_path / "other" / "checkpoint-00000001").mkdir()
     with pytest.raises(UserError, match="must have the same max_frames, came 100 and 300"):
-        Inference(train_dirs["segment_finetune"], DATA, f"{tmp_path}/s.csv", video_train_dir=str(tmp_path / "other")).run()
+        Inference(train_dirs["segment_finetune"], DATA, f"{tmp_path}/s.csv",
+                  video_train_dir=str(tmp_path / "other")).run()
 
 
 @pytest.mark.parametrize("options, message", [

@@ -176,6 +176,28 @@ def test_a_model_that_gives_no_number_is_named(data, tmp_path):
         localizer(data, Outputs(f"{tmp_path}/s.csv"), segment=bad).run()
 
 
+def test_bad_records_are_skipped_and_judged_over_all_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(localize, "_GROUP_BYTES", 1)
+    frames = {"rgb": np.zeros((7, SIZE), np.uint8)}
+    for shard in range(3):
+        good = [records.frame_level_record(f"{shard}-{i}", [1], frames) for i in range(50)]
+        bad = records.frame_level_record("", [1], frames)
+        records.write_shard(f"{tmp_path}/x{shard}.tfrecord", good + [bad] * (shard == 1))
+    (tmp_path / "x9.tfrecord").touch()
+
+    def run(share):
+        monkeypatch.setattr(localize, "_MAX_BAD_SHARE", share)
+        reader = Reader(f"{tmp_path}/x*.tfrecord", MODEL, skip_bad_records=True, max_bad_share=1)
+        return Localizer(reader, CLASS_IDS, CONFIG, Outputs(f"{tmp_path}/s.csv"), FakeModel(range(CLASSES)),
+                         FakeModel(CLASS_IDS), {}).run()
+
+    with pytest.raises(UserError, match="1 of 151 records were bad, more than the share 0.001"):
+        run(0.001)
+    assert "warning: Skipped 1 bad of 51 records" in capsys.readouterr().err
+    assert run(0.01)["videos"] == 0  # All was done already.
+    assert os.path.exists(tmp_path / "s.csv")
+
+
 def test_a_video_in_two_files_is_named(data, tmp_path, monkeypatch):
     monkeypatch.setattr(localize, "_GROUP_BYTES", 1)
     os.link(tmp_path / "x1.tfrecord", tmp_path / "x9.tfrecord")
@@ -249,8 +271,9 @@ def test_golden_inference(name, tmp_path):
     reader = Reader(golden_data.path("reader_public-*.tfrecord"), config.MODELS["nextvlad"])
     counts = Localizer(reader, class_ids, settings, outputs, None, golden_model, {}).run()
     assert counts["segments"] == run["num_segments"]
-    lines, expected = ({line_id: dict(zip(classes.tolist(), values.tolist())) for line_id, classes, values in
-                        read_predictions(path)} for path in (outputs.segment_predictions, golden_data.path(run["lines"])))
+    lines, expected = ({line_id: dict(zip(classes.tolist(), values.tolist()))
+                        for line_id, classes, values in read_predictions(path)}
+                       for path in (outputs.segment_predictions, golden_data.path(run["lines"])))
     assert lines.keys() == expected.keys()
     for line_id, pairs in expected.items():
         assert lines[line_id] == pytest.approx(pairs, abs=_TOLERANCE)

@@ -28,7 +28,8 @@ def test_golden_lines(case):
             kept = " ".join(f"{c} {p}" for c, p in pairs(theirs) if mask[int(c)])
             theirs = f"{theirs.partition(',')[0]},{kept}\n"
         assert ours == theirs or (  # Classes of one probability may have changed places.
-            sorted(pairs(ours)) == sorted(pairs(theirs)) and [p for _, p in pairs(ours)] == [p for _, p in pairs(theirs)])
+            sorted(pairs(ours)) == sorted(pairs(theirs))
+            and [p for _, p in pairs(ours)] == [p for _, p in pairs(theirs)])
 
 
 def test_known_golden_keys():
@@ -48,8 +49,9 @@ def test_round_trip(tmp_path):
     assert rows == [("a:5", [0, 1], [0.5, 0.25]), ("b", [1, 0], [0.123457, 1e-7]), ("c", [], [])]
 
 
-@pytest.mark.parametrize("line", ["a", "a,1", "a,1 0.5 2", "a,x 0.5", "a,1 nan", "a,1 x", "a,-1 0.5", "a,1 0.5 1 0.25", ",1 0.5"])
+@pytest.mark.parametrize("line", [
+    b"a", b"a,1", b"a,1 0.5 2", b"a,x 0.5", b"a,1 nan", b"a,1 x", b"a,-1 0.5", b"a,1 0.5 1 0.25", b",1 0.5", b"\xff"])
 def test_a_malformed_line_is_named(tmp_path, line):
-    (tmp_path / "p.csv").write_text(f"b,1 0.5\n{line}\n")
+    (tmp_path / "p.csv").write_bytes(b"b,1 0.5\n" + line + b"\n")
     with pytest.raises(UserError, match="p.csv, line 2: expected <id>,<class> <probability> .* came"):
         list(read_predictions(tmp_path / "p.csv"))

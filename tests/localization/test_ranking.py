@@ -31,14 +31,15 @@ def entries(ranking):
 
 def fill(ranking, videos):
     for video_id, scores in videos:
-        ranking.add(video_id, 5 * np.arange(len(scores)), np.array(scores, np.float32).reshape(len(scores), ranking.num_classes))
+        scores = np.array(scores, np.float32).reshape(len(scores), ranking.num_classes)
+        ranking.add(video_id, 5 * np.arange(len(scores)), scores)
     return ranking
 
 
 @st.composite
 def streams(draw):
     num_classes = draw(st.integers(1, 3))
-    ids = draw(st.lists(st.sampled_from([b"a", b"b", b"ab", b"B", b"zz", b"z_-9", b"0123456789abcdef", b"9"]), unique=True))
+    ids = draw(st.lists(st.sampled_from([b"a", b"b", b"ab", b"B", b"zz", b"z_-9", b"0123456789abcdef"]), unique=True))
     rows = st.lists(st.lists(_SCORES, min_size=num_classes, max_size=num_classes), max_size=5)
     return num_classes, [(video_id, draw(rows)) for video_id in ids]
 

@@ -119,7 +119,7 @@ class IdSet:
         self.sieve[(keys >> np.uint64(48)).astype(np.intp)] = True
 
     def member(self, spot, segment):
-        """Index of the id `segment` among those whose key is `keys[spot]`, the first of them; None if it is not there."""
+        """Index of the id `segment` among those whose key is `keys[spot]`, the first of them; None: not there."""
         key = self.keys[spot]
         while spot < len(self.keys) and self.keys[spot] == key:
             if self._ids[self._order[spot]] == segment:

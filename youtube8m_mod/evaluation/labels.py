@@ -8,7 +8,7 @@ import numpy as np
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdSet
-from youtube8m_mod.localization.submission import open_bytes
+from youtube8m_mod.localization.submission import read_lines
 
 
 class ClassLabels:
@@ -56,7 +56,7 @@ class RatedLabels:
         return [c for c in self.classes if self.num_positives[c]]
 
     def write_cache(self, path):
-        """Writes lines `<id>,<class>,<score>`, sorted, as the starter code's label cache; packed if the name ends in .gz.
+        """Writes lines `<id>,<class>,<score>`, sorted, as the starter code's label cache; gzip if the name ends in .gz.
 
         The same ratings give the same bytes.
         """
@@ -75,21 +75,17 @@ def read_cache(path):
     The starter code under Python 3 writes ids as `b'abcd':5`; they are read as `abcd:5`.
     """
     ratings = {}
-    with open_bytes(path) as file:
+    for number, line in read_lines(path):
         try:
-            for number, line in enumerate(file, 1):
-                try:
-                    segment, class_id, score = line.split(b",")
-                    if segment[:2] == b"b'":
-                        video_id, _, start = segment.rpartition(b":")
-                        segment = video_id[2:-1] + b":" + start
-                    ratings.setdefault(int(class_id), {})[segment] = float(score) > 0
-                except ValueError:
-                    if line.strip():
-                        raise UserError(f"{path}, line {number}: expected <video id>:<start>,<class>,<score>, came "
-                                        f'"{line[:60].decode(errors="backslashreplace").rstrip()}".') from None
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise UserError(f"Cannot read {path}: {error}.") from error
+            segment, class_id, score = line.split(b",")
+            if segment[:2] == b"b'":
+                video_id, _, start = segment.rpartition(b":")
+                segment = video_id[2:-1] + b":" + start
+            ratings.setdefault(int(class_id), {})[segment] = float(score) > 0
+        except ValueError:
+            if line.strip():
+                raise UserError(f"{path}, line {number}: expected <video id>:<start>,<class>,<score>, came "
+                                f'"{line[:60].decode(errors="backslashreplace").rstrip()}".') from None
     if not ratings:
         raise UserError(f"{path} holds no rated segments.")
     return RatedLabels(ratings)

@@ -12,8 +12,8 @@ from youtube8m_mod.localization.submission import HEADER, read_submission
 MODES = {
     "paper": "Eq. (8): the mean over all classes with positives; what is wrong in the submission is an error",
     "author": "Eq. (8) as the metric of the authors' repository: an id that occurs twice counts twice",
-    "starter": "Google's evaluator: the mean over the classes of the submission only; the last id of each line is lost to "
-               "its line end; an id that occurs twice counts twice",
+    "starter": "Google's evaluator: the mean over the classes of the submission only; the last id of each line is lost "
+               "to its line end; an id that occurs twice counts twice",
 }
 NUM_CLASSES = 3862
 
@@ -100,8 +100,8 @@ def average_precision(relevance, num_positives):
 def evaluate(submission, labels, top_n=100_000, mode="paper", strict=True, num_classes=NUM_CLASSES):
     """Scores a submission.
 
-    A list is cut at `top_n` first, then ids without a rating are dropped. A class of the labels without positives is left
-    out; one that the submission lacks scores 0 (in mode "starter" it is left out).
+    A list is cut at `top_n` first, then ids without a rating are dropped. A class of the labels without positives is
+    left out; one that the submission lacks scores 0 (in mode "starter" it is left out).
 
     Args:
         submission: path of the file, plain or gzip; its header may be missing.
@@ -152,10 +152,11 @@ def evaluate(submission, labels, top_n=100_000, mode="paper", strict=True, num_c
     absent = [c for c in labels.scored_classes if c not in results]
     counts["classes_missing"] = len(absent)
     if mode != "starter":
-        results |= {c: ClassResult(c, 0.0, labels.num_positives[c], len(labels[c]), 0, np.zeros(0, bool), missing=True)
+        results |= {c: ClassResult(c, 0.0, labels.num_positives[c], len(labels[c]), 0, np.zeros(0, bool), True)
                     for c in absent}
     counts["classes_scored"] = len(results)
-    return Result(mode, top_n, [results[c] for c in sorted(results)], dict(counts), tally.problems, tally.counts, header)
+    scored = [results[c] for c in sorted(results)]
+    return Result(mode, top_n, scored, dict(counts), tally.problems, tally.counts, header)
 
 
 def _check(ids, text, number, shown, tally):

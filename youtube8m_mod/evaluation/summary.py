@@ -56,7 +56,7 @@ def map_tables(result, names, labels):
     """The text that eval_map.py prints."""
     k = f"MAP@{result.top_n}" if result.top_n else "MAP"
     told = counts(result, labels)
-    missing = ("left out, as the starter does" if result.mode == "starter" else "score 0")
+    missing = "left out, as the starter does" if result.mode == "starter" else "score 0"
     rows = [
         {"": k, "value": result.map, "note": f"mode {result.mode}"},
         {"": "recall", "value": result.recall, "note": "mean share of a class's positives that its list holds"},
@@ -72,7 +72,8 @@ def map_tables(result, names, labels):
     ordered = sorted(class_rows(result, names), key=lambda row: (-row["average_precision"], row["class"]))
     if len(ordered) > 2 * _SHOWN:
         ordered = ordered[:_SHOWN] + ordered[-_SHOWN:]
-    columns = ["class", *(["name"] if names else []), "average_precision", "positives", "rated_listed", "found", "listed"]
+    columns = ["class", *(["name"] if names else []), "average_precision", "positives", "rated_listed", "found",
+               "listed"]
     if ordered:
         tables += ["best and worst classes", report.format_table(ordered, columns)]
     return "\n\n".join(tables)

@@ -30,12 +30,12 @@ def video_scores(labels, predictions):
     Returns:
         `VideoScores`. GAP: average precision over the 20 best predictions of every video, taken together; the
         denominator is the number of all labels. Hit@1: share of videos whose best class is a label. PERR: mean over
-        videos of the precision among as many best classes as the video has labels, of which only those with a probability above 0
-        count; a video without labels gives 0.
+        videos of the precision among as many best classes as the video has labels; a class of probability 0 is no hit,
+        and a video without labels gives 0.
     """
     probabilities, correct = [], []
     hits = precision = 0.0
-    predicted, unknown, unlabelled = set(), 0, 0
+    predicted, unknown = set(), 0
     for video_id, classes, values in predictions:
         if video_id not in labels:
             unknown += 1

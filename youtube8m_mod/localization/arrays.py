@@ -1,5 +1,6 @@
 """Named arrays in a file: the same arrays give the same bytes."""
 
+import io
 import zipfile
 
 import numpy as np
@@ -10,19 +11,22 @@ from youtube8m_mod.errors import UserError
 
 def write_arrays(path, arrays):
     """Writes a dict of numpy arrays as an .npz, whole or not at all."""
+    content = io.BytesIO()  # Files of an object store cannot be written out of order.
+    np.savez(content, **arrays)
     with files.write_file(path, "wb") as file:
-        np.savez(file, **arrays)
+        file.write(content.getbuffer())
 
 
 def read_arrays(path, names=None):
-    """What `write_arrays` wrote: the arrays of these names, which must be there, or all; no pickled object is loaded."""
+    """What `write_arrays` wrote: the arrays of these names, which must be there, or all. Nothing is unpickled."""
     with files.open_file(path, "rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                missing = sorted(set(names or ()) - set(archive))
-                arrays = {} if missing else {name: archive[name] for name in names or archive}
-        except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is not an archive of arrays (.npz): {error}.") from error
+        content = io.BytesIO(file.read())
+    try:
+        with np.load(content, allow_pickle=False) as archive:
+            missing = sorted(set(names or ()) - set(archive))
+            arrays = {} if missing else {name: archive[name] for name in names or archive}
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not an archive of arrays (.npz): {error}.") from error
     if missing:
         raise UserError(f"{path} lacks the arrays {', '.join(missing)}.")
     return arrays

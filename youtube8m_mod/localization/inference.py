@@ -25,10 +25,11 @@ class Inference:
         input_data_pattern: glob of the videos' TFRecords.
         output_file: the submission; None: not written.
         video_predictions_file, segment_predictions_file: paths; None: not written.
-        video_train_dir: the video-level model; None: the one that finetuning started from, else the segment model on
-            whole videos.
+        video_train_dir: the video-level model; None: the one that finetuning started from, else the segment model
+            on whole videos.
         segment_label_ids_file: the segment classes; None: those rated in finetuning, else all.
-        top_k, segment_max_pred, video_exponent, segment_exponent, candidates, fill, fill_empty: see `LocalizationConfig`.
+        top_k, segment_max_pred, video_exponent, segment_exponent, candidates, fill, fill_empty: see
+            `LocalizationConfig`.
         node: the part of the segment model that scores: "" is the root, "1/2" a leaf.
         precision: "float32" or "bfloat16".
         batch_size: videos a batch; segment_batch_size: segments a batch.
@@ -63,11 +64,12 @@ class Inference:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, came {getattr(self, name)}.")
         outputs = Outputs(self.output_file, self.video_predictions_file, self.segment_predictions_file)
-        config = LocalizationConfig(**{field.name: getattr(self, field.name)
-                                       for field in dataclasses.fields(LocalizationConfig) if hasattr(self, field.name)})
+        config = LocalizationConfig(self.top_k, self.segment_max_pred, self.video_exponent, self.segment_exponent,
+                                    candidates=self.candidates, fill=self.fill, fill_empty=self.fill_empty)
         run = Run.load(self.train_dir)
         class_ids = self._class_ids(run)
-        reader = Reader(self.input_data_pattern, run.model, skip_bad_records=self.skip_bad_records)
+        # The files are read in groups, of which one may be bad as a whole: `Localizer` judges the share over all.
+        reader = Reader(self.input_data_pattern, run.model, skip_bad_records=self.skip_bad_records, max_bad_share=1)
         video_train_dir = self._video_train_dir(run)
         scores_segments = bool(outputs.submission or outputs.segment_predictions)
         settings = {"train_dir": self.train_dir, "step": _last_step(self.train_dir), "node": self.node,

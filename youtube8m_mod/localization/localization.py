@@ -44,8 +44,8 @@ class Localization:
     Args:
         class_ids: int (C,), the segment classes, ascending.
         config: `LocalizationConfig`.
-        slots: whole segments that a video can have: 60 in 300 frames. (The original's fallback also lists segments behind
-            the 300th frame, which no model sees.)
+        slots: whole segments that a video can have: 60 in 300 frames. (The original's fallback also lists segments
+            behind the 300th frame, which no model sees.)
     """
 
     def __init__(self, class_ids, config, slots=SLOTS):

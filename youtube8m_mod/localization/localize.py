@@ -6,6 +6,7 @@ knows them.
 
 import dataclasses
 import os
+import sys
 import time
 
 import numpy as np
@@ -20,6 +21,7 @@ from youtube8m_mod.localization.predictions import format_lines
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.localization.submission import write_submission
 
+_MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
 _GROUP_BYTES = 64 << 20  # Input files are done in groups of about so many bytes: small ones would not fill a batch.
 
 
@@ -63,22 +65,22 @@ class Localizer:
         segment_batch_size: segments a batch.
     """
 
-    def __init__(self, reader, class_ids, config, outputs, video_scorer, segment_scorer, model_settings, batch_size=16,
-                 segment_batch_size=512):
+    def __init__(self, reader, class_ids, config, outputs, video_scorer, segment_scorer, model_settings,
+                 batch_size=16, segment_batch_size=512):
         self.reader, self.class_ids, self.config, self.outputs = reader, np.asarray(class_ids), config, outputs
         self.video_scorer, self.segment_scorer = video_scorer, segment_scorer
         self.batch_size, self.segment_batch_size = batch_size, segment_batch_size
         self.model_settings = model_settings
         self._slots = -(-reader.max_frames // SEGMENT_FRAMES)
         if reader.spec.kind == records.VIDEO_LEVEL and (outputs.submission or outputs.segment_predictions):
-            raise UserError("Segments need frame-level records: of video-level ones only --video_predictions_file can be "
-                            "written.")
+            raise UserError("Segments need frame-level records: of video-level ones only --video_predictions_file can "
+                            "be written.")
 
     def run(self, num_shards=1, shard_index=0):
         """Does the input files of one shard that are not done yet; with a single shard, writes the outputs.
 
         Returns:
-            {"videos": int, "segments": int, "seconds": float}, of this call.
+            {"videos", "segments", "records", "bad_records": int, "seconds": float}, of this call.
         """
         if not 0 <= shard_index < num_shards:
             raise UserError(f"shard_index must be from 0 to {num_shards - 1} (num_shards - 1), came {shard_index}.")
@@ -87,7 +89,7 @@ class Localizer:
         done = {number for numbers in parts.done().values() for number in numbers}
         mine = range(shard_index, len(paths), num_shards)
         sizes = {number: shards.size(paths[number]) for number in mine}
-        counts, start = {"videos": 0, "segments": 0}, time.perf_counter()
+        counts, start = {"videos": 0, "segments": 0, "records": 0, "bad_records": 0}, time.perf_counter()
         with report.progress(total=sum(sizes.values()), unit="B", description="inference",
                              initial=sum(size for number, size in sizes.items() if number in done)) as bar:
             bar.unit_scale = True
@@ -95,6 +97,9 @@ class Localizer:
                 before = bar.n
                 parts.write(group, *self._localize([paths[number] for number in group], counts, bar, start))
                 bar.update(before + sum(sizes[number] for number in group) - bar.n)
+        if counts["bad_records"] > _MAX_BAD_SHARE * counts["records"]:
+            raise UserError(f"{counts['bad_records']:,} of {counts['records']:,} records were bad, more than the share "
+                            f"{_MAX_BAD_SHARE:g} that may be skipped; {parts.folder} keeps what was done.")
         if num_shards == 1:
             write_outputs(parts, self.outputs)
         return counts | {"seconds": time.perf_counter() - start}
@@ -104,7 +109,9 @@ class Localizer:
         localization = Localization(self.class_ids, self.config, self._slots)
         lines = {kind: {} for kind, path in ((VIDEO_LINES, self.outputs.video_predictions),
                                              (SEGMENT_LINES, self.outputs.segment_predictions)) if path}
-        for batch in self.reader.read(self.batch_size, paths=paths):
+        paths = [path for path in paths if shards.size(path)]
+        batches = self.reader.read(self.batch_size, paths=paths) if paths else ()
+        for batch in batches:
             ids = batch["ids"].numpy().tolist()
             frames = batch["num_frames"].numpy()
             videos = [None] * len(ids)
@@ -127,6 +134,11 @@ class Localizer:
             seconds = time.perf_counter() - start
             bar.set_postfix_str(f"{counts['videos']:,} videos, {counts['segments']:,} segments, "
                                 f"{max(counts['segments'], counts['videos']) / seconds:,.0f}/s", refresh=False)
+        if paths:
+            counts["records"] += batches.counts.records
+            counts["bad_records"] += sum(batches.counts.bad.values())
+            if told := batches.counts.summary():
+                bar.write(f"warning: {told}", file=sys.stderr)
         return localization.state(), lines
 
     def _segments(self, batch, ids):
@@ -152,7 +164,8 @@ class Localizer:
 def write_outputs(parts, outputs):
     """Writes the outputs from the pieces of a run, and removes these: what `--merge` does."""
     settings = parts.settings
-    if missing := [name for name, path in dataclasses.asdict(outputs).items() if path and name not in settings["outputs"]]:
+    named = [name for name, path in dataclasses.asdict(outputs).items() if path]
+    if missing := [name for name in named if name not in settings["outputs"]]:
         raise UserError(f"{parts.folder} lacks what is needed for {', '.join(missing)}: every shard must name the same "
                         "outputs.")
     parts.check_complete()

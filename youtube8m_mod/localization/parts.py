@@ -25,8 +25,8 @@ class Parts:
         settings: the dict.
 
     Raises:
-        UserError: where the folder holds pieces of a run with other settings, which are named; with None, where there is
-            no run.
+        UserError: where the folder holds pieces of a run with other settings, which are named; with None, where
+            there is no run.
     """
 
     def __init__(self, folder, settings=None):
@@ -39,13 +39,14 @@ class Parts:
         elif found is None:
             files.write_json(path, settings)
         elif differing := sorted(key for key in settings | found if settings.get(key) != found.get(key)):
-            raise UserError(f"{folder} holds pieces of another run, which differs in {', '.join(differing)}; remove the "
-                            "folder, or name another output.")
+            raise UserError(f"{folder} holds pieces of another run, which differs in {', '.join(differing)}; remove "
+                            "the folder, or name another output.")
         self.settings = found or settings
 
     def done(self):
         """{path of a piece: the numbers of the input files in it}."""
-        return {path: read_arrays(path, ["files"])["files"].tolist() for path in files.glob(f"{self.folder}/part-*.npz")}
+        paths = files.glob(f"{self.folder}/part-*.npz")
+        return {path: read_arrays(path, ["files"])["files"].tolist() for path in paths}
 
     def write(self, numbers, state, lines):
         """Writes the piece of some input files.
@@ -59,7 +60,8 @@ class Parts:
         for kind, texts in lines.items():
             ids = sorted(texts)
             encoded = [texts[video_id].encode() for video_id in ids]
-            arrays |= {f"{kind}/ids": np.array(ids, np.bytes_), f"{kind}/lengths": np.array([*map(len, encoded)], np.int64),
+            arrays |= {f"{kind}/ids": np.array(ids, np.bytes_),
+                       f"{kind}/lengths": np.array([*map(len, encoded)], np.int64),
                        f"{kind}/text": np.frombuffer(b"".join(encoded), np.uint8)}
         write_arrays(f"{self.folder}/part-{numbers[0]:06d}.npz", arrays)
 

@@ -14,7 +14,8 @@ HEADER = "VideoId,LabelConfidencePairs"
 def format_lines(ids, probabilities, top_k, classes=None):
     """One line for each id: `<id>,<class> <probability> <class> <probability> ...`, best class first.
 
-    Where fewer than `top_k` classes are listed the original goes on with other classes at probability 0; here the line ends.
+    Where fewer than `top_k` classes are listed the original goes on with other classes at probability 0; here the
+    line ends.
 
     Args:
         ids: str, a video's id, or `<video id>:<start>` for a segment.
@@ -36,9 +37,9 @@ def read_predictions(path):
 
     A missing header is accepted. Raises `UserError` naming file and line for a line of another form.
     """
-    with files.open_file(path) as file:
+    with files.open_file(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            line = line.rstrip("\r\n")
+            line = line.decode(errors="backslashreplace").rstrip("\r\n")
             if not line or (number == 1 and line == HEADER):
                 continue
             line_id, comma, pairs = line.partition(",")

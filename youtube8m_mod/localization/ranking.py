@@ -1,7 +1,8 @@
 """The best K entries of every class out of a stream of scores, on arrays (section 3.1, the last step).
 
-An entry is a segment of a video. It is held as one 64-bit key: the score's bits above a code of video and start, so that
-integer order is score order. Memory is bounded by classes x K, whatever the number of segments.
+An entry is a segment of a video. It is held as one 64-bit key: the score's bits above a code of video and start, so
+that integer order is score order. Memory is bounded by classes x K, whatever the number of segments; of the videos
+their ids are kept.
 """
 
 import numpy as np
@@ -30,7 +31,8 @@ class TopK:
 
     def __init__(self, num_classes, k, slots=SLOTS):
         if num_classes < 1 or k < 1 or slots < 1:
-            raise UserError(f"A ranking needs at least 1 class, 1 entry and 1 slot, came {num_classes}, {k} and {slots}.")
+            raise UserError(
+                f"A ranking needs at least 1 class, 1 entry and 1 slot, came {num_classes}, {k} and {slots}.")
         self.num_classes, self.k, self.slots = num_classes, k, slots
         self._class_type = np.uint16 if num_classes <= 1 << 16 else np.int64  # 16 bits are sorted by radix.
         self._capacity = k + max(k // 2, _SPARE)
@@ -40,10 +42,6 @@ class TopK:
         self._index = {}  # Video id -> its number in order of arrival.
         self._places = None  # Number of arrival -> place among the sorted ids.
         self._pending, self._num_pending = [], 0
-
-    @property
-    def num_videos(self):
-        return len(self._index)
 
     def add(self, video_id, starts, scores, classes=None):
         """Adds segments of one video, which must be new here.

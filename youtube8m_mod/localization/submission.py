@@ -1,11 +1,13 @@
 """The challenge's submission: `Class,Segments`, a line of segment ids `<video id>:<start>` per class, best first."""
 
 import gzip
+import zlib
 
 import numpy as np
 
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.errors import UserError
 
 HEADER = "Class,Segments"
 
@@ -48,12 +50,15 @@ def write_submission(path, class_ids, lists, video_ids, slots):
             file.write(b"%d,%s\n" % (class_id, ids.join(videos, starts)))
 
 
-def open_bytes(path):
-    """Opens a file for reading bytes; a gzip file, whatever its name, is unpacked on the way."""
-    file = files.open_file(path, "rb")
-    magic = file.read(2)
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file
+def read_lines(path):
+    """Yields (line number, line with its end) as bytes; a gzip file, whatever its name, is unpacked on the way."""
+    with files.open_file(path, "rb") as file:
+        magic = file.read(2)
+        file.seek(0)
+        try:
+            yield from enumerate(gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file, 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(f"Cannot read {path}, a damaged gzip file: {error}.") from error
 
 
 def read_submission(path):
@@ -62,11 +67,10 @@ def read_submission(path):
     Memory is bounded by the longest line. The header, if there is one, is the first: (1, b"Class", b"Segments\\n").
     Blank lines are passed over.
     """
-    with open_bytes(path) as file:
-        for number, line in enumerate(file, 1):
-            name, _, ids = line.partition(b",")
-            if ids or name.strip():
-                yield number, name.strip(), ids
+    for number, line in read_lines(path):
+        name, _, ids = line.partition(b",")
+        if ids or name.strip():
+            yield number, name.strip(), ids
 
 
 def _bytes_table(texts):
