@@ -8,7 +8,8 @@ from youtube8m_mod.cluster import Cluster
 from youtube8m_mod.errors import UserError
 
 # Where checkpoints are read and written: by default each worker would do so for its variables, on disks of its own.
-CHECKPOINT_OPTIONS = tf.train.CheckpointOptions(experimental_io_device="/job:localhost")
+CHECKPOINT_OPTIONS = tf.train.CheckpointOptions(
+    experimental_io_device="/job:localhost/replica:0/task:0/device:CPU:0")
 
 
 class Placement:
@@ -69,10 +70,10 @@ class DataParallelPlacement(Placement):
     def __init__(self, devices):
         super().__init__()
         names = [_full_name(device) for device in devices]
+        # The default is NCCL: one whole GPU for each replica.
         gpus = tf.config.list_physical_devices("GPU")
-        # NCCL refuses several devices on one GPU.
-        shared = any("GPU" in name for name in names) and len(gpus) < len(names)
-        reduction = tf.distribute.ReductionToOneDevice() if shared else None
+        whole = all("GPU" in name for name in names) and len(names) <= len(gpus)
+        reduction = None if whole else tf.distribute.ReductionToOneDevice()
         self.strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
         self.replicas = len(names)
 
