@@ -1,8 +1,8 @@
 """Golden item 9: checkpoints of the original, converted, give its predictions, its state and its submission."""
 
 import csv
+import dataclasses
 import functools
-import itertools
 import json
 import re
 
@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import golden_data
+from tests import golden_data, tf1_writer
+from tests.models import golden_models
 from youtube8m_mod import losses, tf1_checkpoint, tf1_names
 from youtube8m_mod.config import PHASES
 from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.evaluation.labels import read_cache
+from youtube8m_mod.evaluation.mean_average_precision import evaluate
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.training import checkpoints
@@ -28,6 +31,7 @@ CASES = [key for key, value in GOLDEN.info.items() if isinstance(value, dict) an
 PHASE_OF_CASE = {"video_pretrain": "pretrain", "segment_finetune": "finetune"}
 SIZES = {"groups": "groups", "clusters": "clusters", "hidden": "hidden_size", "expansion": "expansion",
          "gr": "gating_reduction"}  # Names of the set -> fields of ModelConfig.
+LOGITS = dict(relative=1e-5, absolute=4e-5)  # 4e-5 changes a probability by 1e-5 at the most.
 CLASS_STRIDE = int(re.search(r"\[\.\.\., ::(\d+)\]", GOLDEN.info["note_columns"])[1])
 
 
@@ -61,7 +65,7 @@ def test_what_the_variables_tell(case, converted):
     with open(golden_data.path(f"checkpoint/{case}/model_flags.json"), encoding="utf-8") as file:
         flags = json.load(file)
     assert run.phase == PHASES[PHASE_OF_CASE[case]]
-    assert run.model.branching == tuple(count for count in (sizes["towers"], sizes["mix"]))
+    assert run.model.branching == ((sizes["towers"],) if sizes["towers"] > 1 else ()) + (sizes["mix"],)
     assert ",".join(map(str, run.model.feature_sizes)) == flags["feature_sizes"]
     assert {name: getattr(run.model, field) for name, field in SIZES.items()} == {
         name: sizes[name] for name in SIZES}
@@ -82,7 +86,9 @@ def test_every_variable_is_carried(case, converted, close):
                        "beta2_power": optimizer.beta_2_power}
     for variable, m, v in zip(model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments):
         carried |= {f"{by_id[id(variable)]}/Adam": m, f"{by_id[id(variable)]}/Adam_1": v}
-    assert set(carried) == set(GOLDEN.info[case]["variables"])
+    left_out = {name for name in GOLDEN.info[case]["variables"]
+                if name.startswith("ensemble/") and len(run.model.branching) == 1}
+    assert set(carried) == set(GOLDEN.info[case]["variables"]) - left_out
     reader = tf.train.load_checkpoint(prefix(case))
     for name, variable in carried.items():
         np.testing.assert_array_equal(variable.numpy(), reader.get_tensor(name), err_msg=name)
@@ -93,7 +99,8 @@ def test_every_variable_is_carried(case, converted, close):
             close(ITEM, "variables, l2", np.linalg.norm(value), norm, relative=1e-6)
             close(ITEM, "variables, sum", value.sum(), total, relative=1e-6, absolute=1e-6 * norm * value.size**0.5)
     for name, moments in GOLDEN.info[case]["ensemble_bn"].items():
-        assert [names[name].numpy().mean(), names[name].numpy().std()] == moments
+        if name not in left_out:
+            assert [names[name].numpy().mean(), names[name].numpy().std()] == moments
 
 
 def first_examples(reader, count, batch_size=16):
@@ -115,12 +122,14 @@ def test_scores(case, converted, close):
     assert [video.decode() for video in batch["ids"].numpy()] == info["video_ids"]
     np.testing.assert_array_equal(batch["num_frames"], GOLDEN.array(case, "num_frames"))
     output = model.tree(batch)
-    towers = output.children
+    # Of a net over one tower, whose weight is 1, the conversion keeps the tower.
+    towers = output.children if len(run.model.branching) == 2 else (output,)
+    weights = output.weights if len(towers) > 1 else tf.ones((info["n"], 1))
     stride = CLASS_STRIDE
     values = {
         "final_predictions": (output.probabilities, dict(absolute=1e-5)),
-        "final_mix_weights": (output.weights, dict(absolute=1e-5)),
-        "tower_logits": (tf.stack([tower.logits[:, ::stride] for tower in towers], 1), dict(relative=1e-5)),
+        "final_mix_weights": (weights, dict(absolute=1e-5)),
+        "tower_logits": (tf.stack([tower.logits[:, ::stride] for tower in towers], 1), LOGITS),
         "aux_predictions": (tf.stack([tf.stack([leaf.probabilities[:, ::stride] for leaf in tower.children], 1)
                                       for tower in towers], 1), dict(absolute=1e-5)),
         "label_loss": (losses.binary_cross_entropy(tf.cast(batch["labels"], tf.float32), output.probabilities,
@@ -174,16 +183,56 @@ def test_segments_of_the_original_s_inference(converted, close):
         segments = segments.split()
         assert set(segments) == set(scores) and len(segments) == len(scores)
         ordered = np.array([scores[segment][int(name)] for segment in segments])
-        # Neighbours may only stand the other way round where the scores are the same to float32's accuracy.
-        worst = max((after - before for before, after in itertools.pairwise(ordered)), default=0)
-        close(ITEM, "segment_inference.csv, order", max(worst, 0), 0, absolute=1e-6)
+        # The original sorts scores that it printed with six digits, which 1e-5 covers.
+        close(ITEM, "segment_inference.csv, order", ordered, np.sort(ordered)[::-1], absolute=1e-5)
+
+
+def test_map_of_the_original_s_submission(close):
+    expected = GOLDEN.info["segment_inference_csv_mAP"]
+    result = evaluate(golden_data.path("checkpoint/segment_inference.csv"),
+                      read_cache(golden_data.path("checkpoint/data/rated_labels.csv")))
+    assert result.counts["classes_scored"] == expected["num_classes_with_positives"]
+    close(ITEM, "MAP of segment_inference.csv", result.map, expected["map"], absolute=1e-12)
+
+
+def _full_width_cases():
+    """(item, case) of models with the dataset's feature sizes, one of each kind and mode, in evaluation."""
+    found = {}
+    for name in ("nextvlad_model", "mix_model"):
+        item = golden_data.item(name)
+        for case, info in item.cases.items():
+            if not info["is_training"] and info.get("cls") != "mixbranch":
+                found.setdefault((name, info["segment"]), (name, case))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("name, case", _full_width_cases())
+def test_checkpoint_of_full_width(name, case, tmp_path, close):
+    """The recipe's weights in a checkpoint with rgb and audio of 1024 + 128, through file, train_dir and model."""
+    item = golden_data.item(name)
+    info = item.cases[case]
+    prefix_of_case = case.split("_")[0]
+    width = sum(golden_models.feature_sizes(info))
+    weights = {key: item.variable(prefix_of_case, key, shape) for key, shape in info["variables"]}
+    checkpoint = tf1_writer.write(str(tmp_path / "tf1"),
+                                  tf1_writer.with_optimizer(weights | tf1_writer.root_net(width)))
+    tf1_checkpoint.convert(checkpoint, str(tmp_path / "run"), "finetune" if info["segment"] else "pretrain",
+                           overrides=[f"max_frames={info['frames']}"])
+    model, run = checkpoints.load_model(str(tmp_path / "run"))
+    assert run.model == dataclasses.replace(
+        golden_models.model_config(info, (info["mix_number"],) if "mix_number" in info else ()), name=run.model.name)
+    # These cases hold the model's own input: with a scale of one only the quantiser's offset is taken off.
+    features = golden_models.frames(info, item, prefix_of_case) + model.scaling.offset
+    batch = {"features": tf.constant(features, tf.float32)}
+    if not info["segment"]:
+        batch["num_frames"] = tf.constant(info["num_frames"])
+    close(ITEM, f"predictions, {name}", model(batch), item.array(case, "predictions"), absolute=1e-5)
 
 
 def test_finetuning_goes_on(converted, tmp_path):
     """A finetuning from the pretrained checkpoint starts with its weights and moments, at step 0, and learns."""
     earlier = checkpoints.Run.load(converted("video_pretrain"))
-    phase = PHASES["finetune"]
-    phase = type(phase)(**vars(phase) | {"batch_size": 16, "max_steps": 3, "base_learning_rate": 0.002})
+    phase = dataclasses.replace(PHASES["finetune"], batch_size=16, max_steps=3, base_learning_rate=0.002)
     run = checkpoints.Run(earlier.model, phase, started_from=converted("video_pretrain"))
     trainer = Trainer(run, str(tmp_path), DATA)
     reader = tf.train.load_checkpoint(prefix("video_pretrain"))
