@@ -14,6 +14,7 @@ M is `max_frames` for videos and 5 for segments. Records are numbered from 0 in 
 """
 
 import contextlib
+import functools
 import re
 
 import numpy as np
@@ -26,7 +27,7 @@ from youtube8m_mod.data.tally import Tally
 from youtube8m_mod.errors import UserError
 
 _READ_BUFFER = 1 << 20
-_CHUNK = 8  # Records that are numbered at a time.
+_CHUNK = 16  # Records that go through the first stages together.
 _OPEN_FILES = 16
 _SHUFFLED_RECORDS = 1024  # Whole videos of up to 350 KB.
 _SHUFFLED_SEGMENTS = 8192  # Segments of 14 KB.
@@ -91,30 +92,38 @@ class Reader:
         if random is not None:
             paths = [paths[i] for i in random.permutation(len(paths))]
 
-        segments = self.spec.segments
-        buffer = shuffle_buffer or (_SHUFFLED_SEGMENTS if segments else _SHUFFLED_RECORDS)
         data = _raw_records(paths, tally, 1 if random is None else _OPEN_FILES)
-        skipped = skip_batches * batch_size
-        early = not segments and not self.skip_bad_records
-        if random is not None and not segments:
-            data = data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
-        if early and skipped:
-            data = data.skip(skipped)
-        data = data.map(_parser(self.spec, self.max_frames, tally, self.skip_bad_records),
-                        num_parallel_calls=tf.data.AUTOTUNE)
-        if segments:
-            data = data.unbatch()
-            if random is not None:
-                data = data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
-        elif self.skip_bad_records:
-            data = data.filter(lambda example: example["present_frames"] > 0)
-        if not early and skipped:
-            data = data.skip(skipped)
-        data = data.batch(batch_size, drop_remainder=drop_remainder).prefetch(2)
+        parse_batch = functools.partial(_parse_batch, spec=self.spec, max_frames=self.max_frames, tally=tally)
+        if self.spec.segments:
+            data = self._only_good(data, tally).batch(_CHUNK)
+            data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+            data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
+            data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
+        else:
+            data = self._only_good(_shuffled(data, random, shuffle_buffer or _SHUFFLED_RECORDS), tally)
+            data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
+            data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        data = data.prefetch(2)
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return Batches(data.with_options(options), tally)
+
+    def _only_good(self, data, tally):
+        """With `skip_bad_records`, the records that can be read; else all, and the next stage stops at bad ones."""
+        if not self.skip_bad_records:
+            return data
+
+        def valid(name, serialized):
+            return parse.fields([serialized], [name], self.spec)["valid"]
+
+        def is_good(path, index, serialized):
+            # The parser raises on malformed bytes; in a graph, a dataset alone can go on after it.
+            checked = tf.data.Dataset.from_tensors((_name(path, index), serialized)).map(valid).ignore_errors()
+            good = checked.concatenate(tf.data.Dataset.from_tensors(False)).take(1).get_single_element()
+            return tf.cond(good, lambda: True, lambda: _tell(tally.invalid, [[path], [index], [serialized]]))
+
+        return data.filter(is_good)
 
 
 class Batches:
@@ -161,13 +170,27 @@ class Batches:
         self._tally.ended()
 
     def _explain(self, error):
-        """Finds the record that the parser did not like: its message holds the name that `_parser` gave."""
+        """Finds the record that the parser did not like: its message holds the name that `_name` gave."""
         named = re.search(r"<record (\d+) of (.*?)>", error.message, re.DOTALL)
         if named and not self._tally.error:
             index, path = int(named[1]), named[2]
             serialized = next(tf.data.TFRecordDataset(path).skip(index).as_numpy_iterator())
             with contextlib.suppress(UserError):
-                self._tally.invalid(path.encode(), index, serialized)
+                self._tally.invalid([path.encode()], [index], [serialized])
+
+
+def _tell(method, values):
+    """Calls a method of the tally from the graph; False."""
+    return tf.ensure_shape(tf.numpy_function(method, values, tf.bool), [])
+
+
+def _name(path, index):
+    """The record's name for the parser, by which `Batches` knows it again in the parser's message."""
+    return tf.strings.join(["<record ", tf.strings.as_string(index), " of ", path, ">"])
+
+
+def _shuffled(data, random, buffer):
+    return data if random is None else data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
 
 
 def _raw_records(paths, tally, open_files):
@@ -184,44 +207,32 @@ def _raw_records(paths, tally, open_files):
             index, offset = place
             count = tf.size(chunk, tf.int64)
             size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
-            tf.cond(count == 0, lambda: tf.numpy_function(tally.closed, [path, index, offset], tf.bool), lambda: False)
+            tf.cond(count == 0, lambda: _tell(tally.closed, [path, index, offset]), lambda: False)
             return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
 
-        return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number).unbatch()
+        return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
 
     data = tf.data.Dataset.from_tensor_slices(paths)
     if open_files == 1:
-        return data.flat_map(read_file)
-    return data.interleave(read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE)
+        return data.flat_map(read_file).unbatch()
+    return data.interleave(read_file, cycle_length=min(open_files, len(paths)),
+                           num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
 
-def _parser(spec, max_frames, tally, skip_bad):
-    """The function from (path, number, serialized) to a video, or to the segments of a video.
+def _parse_batch(paths, indices, serialized, *, spec, max_frames, tally):
+    """From records to videos, or to the rated segments of all; raises where one is bad."""
+    parsed = parse.fields(serialized, _name(paths, indices), spec)
 
-    A bad record makes it raise, or with `skip_bad` gives no segments or a video of no frames.
-    """
-
-    def guarded_fields(serialized, name):
-        # The parser raises on malformed bytes; a dataset is the only thing in a graph that can go on after it.
-        data = tf.data.Dataset.from_tensors(serialized).map(lambda serialized: parse.fields(serialized, name, spec))
-        data = data.ignore_errors().concatenate(tf.data.Dataset.from_tensors(parse.blank_fields(spec)))
-        return data.take(1).get_single_element()
-
-    def example(fields):
+    def examples():
         if not spec.segments:
-            return parse.video(fields, spec, max_frames)
-        result = parse.segments(fields, spec)
-        past_end = tf.math.count_nonzero(result["present_frames"] < SEGMENT_FRAMES)
-        tf.cond(past_end > 0, lambda: tf.numpy_function(tally.past_end, [past_end], tf.bool), lambda: False)
-        return result
+            return parse.videos(parsed, spec, max_frames)
+        batch = parse.segments(parsed, spec)
+        past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
+        tf.cond(past_end > 0, lambda: _tell(tally.past_end, [past_end]), lambda: False)
+        return batch
 
-    def nothing(path, index, serialized):
-        tf.numpy_function(tally.invalid, [path, index, serialized], tf.bool)
-        return parse.no_segments(spec) if spec.segments else parse.blank_video(spec, max_frames)
+    def bad():
+        _tell(tally.invalid, [paths, indices, serialized])
+        return parse.nothing(spec, max_frames)
 
-    def parse_record(path, index, serialized):
-        name = tf.strings.join(["<record ", tf.strings.as_string(index), " of ", path, ">"])
-        fields = guarded_fields(serialized, name) if skip_bad else parse.fields(serialized, name, spec)
-        return tf.cond(fields["valid"], lambda: example(fields), lambda: nothing(path, index, serialized))
-
-    return parse_record
+    return tf.cond(parsed["valid"], examples, bad)

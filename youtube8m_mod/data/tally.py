@@ -74,14 +74,18 @@ class Tally:
             self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
         return np.False_
 
-    def invalid(self, path, index, serialized):
-        """Record number `index` of `path` cannot be read. Returns False."""
-        path = path.decode()
+    def invalid(self, paths, indices, batch):
+        """Among these records (number `indices[i]` of `paths[i]`) some cannot be read. Returns False."""
         with self._remembered_error(), self._lock:
-            found = problems.problem(serialized, self._spec) or ("malformed", "TensorFlow cannot parse it")
-            video_id = problems.video_id(serialized, self._spec)
-            named = f' (id "{video_id[:64]}")' if video_id else ""
-            self._bad(found[0], path, int(index), f"{path}, record {index}{named}: {found[1]}.")
+            found = [problems.problem(serialized, self._spec) for serialized in batch]
+            if not any(found):
+                found[0] = ("malformed", "TensorFlow cannot parse it")
+            for path, index, serialized, wrong in zip(paths, indices, batch, found):
+                if wrong:
+                    video_id = problems.video_id(serialized, self._spec)
+                    named = f' (id "{video_id[:64]}")' if video_id else ""
+                    path = path.decode()
+                    self._bad(wrong[0], path, int(index), f"{path}, record {index}{named}: {wrong[1]}.")
         return np.False_
 
     def past_end(self, count):
