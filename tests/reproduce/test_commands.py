@@ -1,0 +1,86 @@
+import re
+import shlex
+
+import pytest
+
+from youtube8m_mod import config
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.reproduce import __main__, commands
+from youtube8m_mod.reproduce.rows import ROWS, TABLE_TRAININGS, TRAININGS
+
+
+def parsed(text):
+    """[(script, {flag: value})] of shell text."""
+    joined = [line for line in text.replace("\\\n", " ").splitlines() if line.startswith("python ")]
+    found = []
+    for line in joined:
+        _, script, *flags = shlex.split(line)
+        found.append((script, dict(flag.removeprefix("--").split("=", 1) for flag in flags)))
+    return found
+
+
+def flags_of(script):
+    """Names of the flags that a script defines, with those of the script that it imports."""
+    texts = [open(name, encoding="utf-8").read() for name in ([script] if script != "finetune.py" else ["finetune.py", "train.py"])]
+    return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", "".join(texts)))
+
+
+def test_every_command_uses_flags_that_the_scripts_have():
+    found = parsed(commands.full_scale())
+    assert {script for script, _ in found} == {"train.py", "finetune.py", "inference.py"}
+    for script, flags in found:
+        assert flags.keys() <= flags_of(script), (script, flags)
+
+
+def test_each_training_is_printed_once_and_before_its_use():
+    there = set()
+    for script, flags in parsed(commands.full_scale()):
+        for name in ("pretrained_dir", "video_train_dir"):
+            assert flags.get(name) is None or flags[name] in there
+        if script == "inference.py":
+            assert flags["train_dir"] in there
+        else:
+            assert flags["train_dir"] not in there
+            there.add(flags["train_dir"])
+    trained = {TRAININGS[row.training].name for row in ROWS.values() if row.part != "average"}
+    assert {f"runs/{name}" for name in trained} <= there == {f"runs/{name}" for name in TABLE_TRAININGS}
+
+
+def test_rows_of_the_paper_have_their_settings():
+    by_dir = {flags["train_dir"]: (script, flags) for script, flags in parsed(commands.full_scale())
+              if script != "inference.py"}
+    script, flags = by_dir["runs/finetune_mod_nextvlad_T20"]
+    assert script == "finetune.py" and flags["pretrained_dir"] == "runs/pretrain_mod_nextvlad" and flags["temperature"] == "20"
+    script, flags = by_dir["runs/pretrain_mod_nextvlad"]
+    assert script == "train.py" and flags["model"] == "mod_nextvlad" and flags["temperature"] == "1"
+    script, flags = by_dir["runs/pretrain_mix_nextvlad_T0"]
+    assert flags["temperature"] == "0"
+    script, flags = by_dir["runs/pretrain_deep_mod_nextvlad"]
+    assert config.model_config(flags["model"], [flags["set"]]).branching == (2, 2, 3)
+    assert "pretrained_dir" not in by_dir["runs/scratch_dbof"][1]
+
+
+def test_a_leaf_is_scored_by_its_path_and_with_a_single_model_at_video_level():
+    inference = {flags["output_file"]: flags for script, flags in parsed(commands.full_scale(["mod_leaf", "mix_T20_leaf"]))
+                 if script == "inference.py"}
+    assert inference["runs/mod_leaf.csv"]["node"] == "0/0"
+    assert inference["runs/mix_T20_leaf.csv"]["node"] == "0"
+    assert inference["runs/mod_leaf.csv"]["video_train_dir"] == "runs/pretrain_nextvlad"
+
+
+def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
+    __main__.main(["--scale=full", "--dry_run", "--rows=dummy"])
+    out = capsys.readouterr().out
+    assert "0.64809" in out and "finetune.py" not in out
+    __main__.main(["--dry_run", "--seeds=3,4", "--rows=nextvlad", f"--output_dir={tmp_path}"])
+    assert capsys.readouterr().out.splitlines() == [
+        "pretrain_nextvlad, seed 3", "finetune_nextvlad, seed 3", "pretrain_nextvlad, seed 4", "finetune_nextvlad, seed 4"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argv, message", [
+    (["--scale=full"], "--dry_run prints its commands"), (["--dry_run", "--rows=dumy"], '--rows must be among .* came "dumy"'),
+    (["--dry_run", "--seeds=a"], '--seeds must be integers')])
+def test_bad_arguments(argv, message):
+    with pytest.raises(UserError, match=message):
+        __main__.main(argv)
