@@ -56,6 +56,8 @@ class ModelConfig:
         if len(self.feature_names) != len(self.feature_sizes) or not self.feature_names:
             raise UserError(f"feature_sizes must have one size for each of feature_names {self.feature_names}, "
                             f"came {self.feature_sizes}.")
+        if len({name.replace("/", ".") for name in self.feature_names} - {""}) < len(self.feature_names):
+            raise UserError(f"feature_names must differ and not be empty, came {self.feature_names}.")
         for field in ("num_classes", "max_frames", "groups", "clusters", "hidden_size", "gating_reduction",
                       "experts", "sampled_frames"):
             if getattr(self, field) < 1:
@@ -69,6 +71,8 @@ class ModelConfig:
         if self.gating_reduction > self.hidden_size:
             raise UserError(f"gating_reduction must be at most hidden_size {self.hidden_size}, "
                             f"came {self.gating_reduction}.")
+        if not 0 < self.expansion < math.inf:
+            raise UserError(f"expansion must be finite and above 0, came {self.expansion}.")
         if self.pooling == "nextvlad":
             for name, size, groups, clusters in self.streams:
                 width = int(self.expansion * size)

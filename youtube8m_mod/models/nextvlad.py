@@ -35,7 +35,8 @@ class NeXtVLADModel(keras.layers.Layer):
         policy = self.dtype_policy
         self.config = config
         self.poolings = [
-            NeXtVLAD(groups, clusters, config.expansion, training_rows, name=f"{name}_vlad", dtype=policy)
+            NeXtVLAD(groups, clusters, config.expansion, training_rows, dtype=policy,
+                     name=f"{name.replace('/', '.')}_vlad")  # MediaPipe's features have names with slashes.
             for name, _, groups, clusters in config.streams]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
         self.hidden = keras.layers.Dense(config.hidden_size, use_bias=False, name="hidden", dtype=policy,

@@ -16,6 +16,7 @@ import tensorflow as tf
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.placement import CHECKPOINT_OPTIONS
 from youtube8m_mod.training.run import Run
 
@@ -161,6 +162,7 @@ def load_model(train_dir, placement=None, phase=None, precision=None):
     run = Run.load(train_dir)
     if not steps(train_dir):
         raise UserError(f"{train_dir} holds no checkpoint.")
+    check_memory(run.model, 1, 1, run.model.max_frames)
     model = MOD(run.model, phase or run.phase, placement, precision or run.precision, run.seed)
     restore_latest(train_dir, model)
     return model, run

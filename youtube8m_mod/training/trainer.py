@@ -10,9 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
+from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import Stopped, UserError
 from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.placement import Placement
 from youtube8m_mod.report import progress
 from youtube8m_mod.training import checkpoints, examples
@@ -72,12 +74,14 @@ class Trainer:
         self.run, self.train_dir, self.options = run, train_dir, options
         if run.phase.num_epochs is None and run.phase.max_steps is None:
             raise UserError("Training needs an end: num_epochs or max_steps.")
+        placement, phase = placement or Placement(), run.phase
+        placement.check_batch_size(phase.batch_size)
+        if not placement.cluster:
+            check_memory(run.model, 3, phase.batch_size, SEGMENT_FRAMES if phase.segments else run.model.max_frames)
         self.reader = data_pattern if hasattr(data_pattern, "read") else Reader(
             data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
         self._prepare_train_dir()
         checkpoints.seed_everything(run.seed)
-        placement, phase = placement or Placement(), run.phase
-        placement.check_batch_size(phase.batch_size)
         with placement.variables():
             self.model = MOD(run.model, phase, placement, run.precision, run.seed)
             self.optimizer = FusedAdam(
@@ -161,7 +165,11 @@ class Trainer:
 
     def _run_step(self, batch):
         """One step; returns its loss terms as a dict of numbers, after a look at each of them."""
-        values = self.step_function(batch).numpy()
+        try:
+            values = self.step_function(batch).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(f"Memory is short at step {self.state['step']}: {error.message.splitlines()[0]}; a smaller "
+                            "--batch_size or more devices may help.") from error
         if not np.all(np.isfinite(values)):
             kind, path = self.term_names[int(np.argmin(np.isfinite(values)))]
             raise UserError(

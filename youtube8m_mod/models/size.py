@@ -1,0 +1,64 @@
+"""How large a model will be, known before it is built."""
+
+import os
+
+import tensorflow as tf
+
+from youtube8m_mod.errors import UserError
+
+_FLOAT_BYTES = 4
+
+
+def num_parameters(config):
+    """Trainable parameters of a `ModelConfig`'s model."""
+    leaf = _dbof(config) if config.pooling == "dbof" else _nextvlad(config)
+    total, nodes = 0, 1
+    for children in config.branching:
+        total += nodes * (config.feature_size * (children + 2) + children)
+        nodes *= children
+    return total + nodes * leaf
+
+
+def check_memory(config, copies, batch_size, frames):
+    """Raises `UserError` where a model, or its input alone, cannot fit into this machine's memory.
+
+    With GPUs nothing is checked here: TensorFlow tells what does not fit.
+
+    Args:
+        config: a `ModelConfig`.
+        copies: floats for each parameter: 1 for inference, 3 for training with Adam.
+        batch_size, frames: of the input.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    weights = num_parameters(config) * copies * _FLOAT_BYTES
+    inputs = batch_size * (frames * config.feature_size + config.num_classes) * _FLOAT_BYTES
+    if weights + inputs > memory:
+        raise UserError(f"The model {config.name} needs {_gigabytes(weights)} GB for its weights and "
+                        f"{_gigabytes(inputs)} GB for the input of a batch; this machine has {_gigabytes(memory)} GB.")
+
+
+def _gigabytes(size):
+    return f"{size // 10**9:,}" if size < 10**18 else "more than a billion"
+
+
+def _nextvlad(config):
+    total, pooled = 0, 0
+    for _, size, groups, clusters in config.streams:
+        width = int(config.expansion * size)
+        group_width = width // groups
+        total += (size + 1) * width + (width + 1) * groups + width * groups * clusters  # Expansion and projections.
+        total += 2 * groups * clusters + 3 * group_width * clusters  # Batch norms and centres.
+        pooled += group_width * clusters
+    reduced = config.hidden_size // config.gating_reduction
+    hidden = (pooled + 2) * config.hidden_size
+    gating = 2 * (config.hidden_size + 1) * reduced
+    return total + hidden + gating + (config.hidden_size + 1) * config.num_classes
+
+
+def _dbof(config):
+    size, clusters, hidden = config.feature_size, config.clusters, config.hidden_size
+    bag = size * clusters + clusters * hidden + 2 * (size + clusters + hidden)
+    experts = config.experts * config.num_classes
+    return bag + hidden * (2 * experts + config.num_classes) + experts
