@@ -20,6 +20,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
         self.unbiased_moving_variance = unbiased_moving_variance
 
+    def add_weight(self, *args, trainable=True, **kwargs):
+        # Replicas of a data-parallel model share the mean of their moving averages.
+        aggregation = {} if trainable else {"aggregation": "mean"}
+        return super().add_weight(*args, trainable=trainable, **aggregation | kwargs)
+
     def call(self, inputs, training=None, mask=None):
         outputs = super().call(inputs, training=training, mask=mask)
         if self.unbiased_moving_variance and training and self.trainable:
