@@ -50,6 +50,7 @@ def trainings(arguments):
 
 def reproduce(arguments, scale, seeds, tasks):
     """Trains and scores what is missing, then writes the report."""
+    from youtube8m_mod.evaluation.summary import read_label_names
     from youtube8m_mod.reproduce import data, report
     from youtube8m_mod.reproduce.place import Place
 
@@ -59,7 +60,8 @@ def reproduce(arguments, scale, seeds, tasks):
     if place.bank_path and not files.exists(place.bank_path):
         data.write_bank(arguments.bank, place.bank_path, scale.num_classes, scale.feature_sizes)
     schedule.run_all(place, tasks, results, arguments.jobs)
-    print(report.write(place, results, seeds))
+    names = read_label_names(arguments.label_names) if arguments.label_names else None
+    print(report.write(place, results, seeds, names))
 
 
 def _parser():
@@ -70,6 +72,7 @@ def _parser():
     parser.add_argument("--quick", action="store_true", help="a smoke run of all rows")
     parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels, and the table of GAPs")
     parser.add_argument("--bank_test", help="glob of such records to test on (default: the last sixth of --bank's files)")
+    parser.add_argument("--label_names", help="names of the classes, one a line, for the timelines")
     parser.add_argument("--seeds", help="comma-separated (default 0,1,2; with --quick 0)")
     parser.add_argument("--rows", type=lambda text: text.split(","), help="comma-separated names of rows; default: all")
     parser.add_argument("--output_dir", default="runs/reproduce", help="results.json, report.html, trainings, data")

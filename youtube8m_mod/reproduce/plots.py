@@ -1,5 +1,7 @@
 """The report's pictures. Each function takes the results' entries and returns a figure, or None where numbers are missing."""
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -77,7 +79,7 @@ def map_against_parameters(entries):
         found = Summary.of(row_scores(entries, row).values())
         entry = next((e for k, e in entries.items() if k.rpartition("/")[0] == row.training), None)
         if found:
-            own = entry["parameters"] if row.part == "root" else entry["parameters"] / 12
+            own = entry["parameters"] / (1 if row.part == "root" else math.prod(TRAININGS[row.training].tree))
             here.errorbar(own, found.mean, found.std or 0, fmt="o", color=colour, capsize=3)
             here.annotate(name, (own, found.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
         if row.paper:
@@ -132,18 +134,21 @@ def gap_curves(entries):
     return _curves(entries, lines, ("test", "train"), "GAP")
 
 
-def gap_effect(entries):
-    """What distillation adds to the GAP over the training, by part of the mixture: where it begins to help."""
-    figure, (axes,) = _panels(1, (6.2, 3.4))
-    for (part, label), colour in zip((("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf")), COLOURS):
-        plain, distilled = (_curve_by_seed(entries, f"gap_mix_nextvlad_T{t}", part, "test") for t in (0, 20))
-        steps = sorted(plain)
-        if not steps or steps != sorted(distilled):
-            return None
-        _errorbar(axes, steps, [paired(distilled[step], plain[step]) for step in steps], label=label, color=colour)
-    axes.axhline(0, color=_PAPER, linewidth=1)
-    _finish(axes, "test GAP, T = 20 minus T = 0 (paired over seeds)", "step")
-    axes.legend(frameon=False, fontsize=8)
+def distillation_over_time(entries):
+    """What distillation adds over a training, by part of the mixture: where it begins to help."""
+    found = [(title, phase) for title, phase in (("test MAP over finetuning", "finetune"), ("test GAP over a long training", "gap"))
+             if all(_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", "root", "test") for t in (0, 20))]
+    if not found:
+        return None
+    figure, panels = _panels(len(found), (5 * len(found), 3.4))
+    for axes, (title, phase) in zip(panels, found):
+        for (part, label), colour in zip((("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf")), COLOURS):
+            plain, distilled = (_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", part, "test") for t in (0, 20))
+            shared = [(step, paired(distilled[step], plain[step])) for step in sorted(plain.keys() & distilled.keys())]
+            _errorbar(axes, *zip(*shared), label=label, color=colour)
+        axes.axhline(0, color=_PAPER, linewidth=1)
+        _finish(axes, f"{title}: T = 20 minus T = 0", "step")
+        axes.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -32,12 +32,20 @@ pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 12px; }
 """
 
 
-def write(place, results, seeds):
-    """Writes report.html, tables.md, tables.json and figures/*.png into the place; returns the tables as text."""
+def write(place, results, seeds, label_names=None):
+    """Writes report.html, tables.md, tables.json and figures/*.png into the place.
+
+    Args:
+        seeds: the first one's logs and videos are shown.
+        label_names: list of class names for the timelines, or None.
+
+    Returns:
+        the tables as text.
+    """
     entries = results.entries
     made = tables.all_tables(entries)
     words = {title: tables.in_words(rows) for title, rows in made.items() if rows and "verdict" in rows[0]}
-    figures = _figures(place, entries, seeds)
+    figures = _figures(place, entries, seeds, label_names)
     for name, (figure, _) in figures.items():
         save_figure(figure, os.path.join(place.output_dir, "figures", f"{name}.png"))
     with files.write_file(os.path.join(place.output_dir, "tables.md")) as file:
@@ -49,7 +57,7 @@ def write(place, results, seeds):
     return "\n\n".join(f"{title}\n{format_table(rows)}" for title, rows in made.items()) + f"\n\nReport: {path}"
 
 
-def _figures(place, entries, seeds):
+def _figures(place, entries, seeds, label_names):
     """{name: (figure, caption)}."""
     seed = seeds[0]
     found = {
@@ -61,7 +69,8 @@ def _figures(place, entries, seeds):
         "learning_curves": (plots.learning_curves(entries), "Learning curves of finetuning, mean and deviation over seeds."),
         "gap_curves": (plots.gap_curves(entries), "GAP on real video-level records: test and training records over a long "
                                                   "training."),
-        "gap_effect": (plots.gap_effect(entries), "Where distillation begins to help in a long training."),
+        "distillation": (plots.distillation_over_time(entries), "Where in a training distillation helps or hurts: paired "
+                                                                "differences, mean and deviation over seeds."),
         "losses_mix": (plots.losses(entries, "finetune_mix_nextvlad_T20", seed),
                        "Figures 3 and 4: label and distillation losses of the mixture of 3 at T = 20."),
         "losses_mod": (plots.losses(entries, "finetune_mod_nextvlad_T20", seed),
@@ -69,12 +78,12 @@ def _figures(place, entries, seeds):
         "regularisation": (plots.regularisation(entries, [
             "finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20", "finetune_mod_nextvlad_T20"], seed),
             "Figure 4: regularisation and label losses of finetuning."),
-        "timelines": (_timelines(place, entries, seed), "Test videos localised by the finetuned MOD."),
+        "timelines": (_timelines(place, entries, seed, label_names), "Test videos localised by the finetuned MOD."),
     }
     return {name: (figure, caption) for name, (figure, caption) in found.items() if figure}
 
 
-def _timelines(place, entries, seed, count=4):
+def _timelines(place, entries, seed, label_names, count=4):
     """Timelines of the first test videos with two rated classes at least that come and go."""
     training = TRAININGS[_TIMELINES]
     path = os.path.join(place.folder(training, seed), SEGMENTS)
@@ -93,7 +102,7 @@ def _timelines(place, entries, seed, count=4):
             probabilities = arrays["probabilities"][own][:, [columns[label] for label in shown]]
             videos.append({"id": video_id, "starts": arrays["starts"][own], "classes": shown,
                            "probabilities": probabilities, "scenes": video["scenes"]})
-    return timeline_figure(videos) if videos else None
+    return timeline_figure(videos, label_names) if videos else None
 
 
 def _markdown(made, words):
@@ -115,6 +124,9 @@ def _html(place, entries, seeds, made, words, figures):
         f"{', '.join(map(str, seeds))}: each has videos, weights and order of its own; ± is the standard deviation over them, "
         "differences are paired by seed, verdicts go by the 95% interval of the mean difference (Student's t). The paper's "
         "numbers are its own, on the real dataset: orders can be compared, values cannot.</p>"]
+    short = words.get(tables.CLAIMS_TITLE)
+    if short:
+        parts.append("<h2>In short</h2><ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in short) + "</ul>")
     for title, rows in made.items():
         parts += [f"<h2>{html.escape(title)}</h2>", _table(rows)]
         if title in words:

@@ -17,7 +17,7 @@ class Variation:
     axis: str  # What is explored, in words.
     finetuning_shards: int | None = None  # None: all but those held out for validation.
     label_noise: bool = False  # Far noisier video labels.
-    width: int = 1  # Times clusters and hidden units.
+    width: float = 1.0  # Times clusters and hidden units.
 
 
 VARIATIONS = {variation.name: variation for variation in (
@@ -25,7 +25,7 @@ VARIATIONS = {variation.name: variation for variation in (
     Variation("eighth", "an eighth of the finetuning videos", finetuning_shards=1),
     Variation("half", "half of the finetuning videos", finetuning_shards=4),
     Variation("noisy", "noisier video labels", label_noise=True),
-    Variation("wide", "wider models", width=2),
+    Variation("narrow", "models of a quarter of the width", width=0.25),
 )}
 
 
@@ -94,7 +94,7 @@ TEMPERATURES = (0, 1, 10, 20)
 def _pair(name, model, finetune_temperature, pretrain_temperature=1, branching=None, variation="base"):
     """Pretraining and finetuning of a model. The scripts pretrain with T = 1 whatever T the finetuning takes."""
     suffix = "" if variation == "base" else f"_{variation}"
-    videos = "noisy" if variation == "noisy" else "wide" if variation == "wide" else "base"
+    videos = "noisy" if variation == "noisy" else "narrow" if variation == "narrow" else "base"
     own = "" if videos == "base" else suffix
     undistilled = "_T0" if pretrain_temperature == 0 else ""
     pretraining = f"pretrain_{name}{undistilled}{own}"

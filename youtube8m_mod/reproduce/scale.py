@@ -19,27 +19,28 @@ class Scale:
     train_videos: int = 1000
     finetuning_shards: int = 8  # Of `videos_per_shard` videos each; as many more are for validation as below.
     validation_shards: int = 2
-    test_videos: int = 300
+    test_videos: int = 400
     videos_per_shard: int = 50
     min_frames: int = 20
     max_frames: int = 40
     num_classes: int = 500  # The commonest classes of the bank; a record without any of them is left out.
     num_segment_classes: int = 100
     feature_sizes: tuple[int, ...] = (256, 128)  # The leading (principal) components of rgb, all of audio.
-    clusters: int = 16
-    hidden_size: int = 64
+    clusters: int = 32  # Of the standard model; a large one has twice as many.
+    hidden_size: int = 256
     pretrain_steps: int = 240
     pretrain_batch: int = 64
-    pretrain_rate: float = 4e-3
+    pretrain_rate: float = 2e-3
     finetune_epochs: int = 20
     finetune_batch: int = 128
-    finetune_rate: float = 2e-3
-    gap_records: int = 3000
-    gap_steps: int = 1000
+    finetune_rate: float = 1e-3
+    gap_records: int = 1500
+    gap_steps: int = 400
     gap_batch: int = 96
     gap_rate: float = 2e-3
+    gap_clusters: int = 16
     gap_hidden: int = 128
-    curve_points: int = 5  # Scored checkpoints of a training.
+    curve_points: int = 4  # Scored checkpoints of a training.
     log_points: int = 40  # Lines of a training's log.
 
     def dataset(self, seed, variation, num_classes=None):
@@ -61,12 +62,13 @@ class Scale:
         named = config.MODELS[training.model]
         gap = training.phase == "gap"
         width = VARIATIONS[training.variation].width
-        hidden = (self.gap_hidden if gap else self.hidden_size) * width
+        hidden = int((self.gap_hidden if gap else self.hidden_size) * width)
+        clusters = int((self.gap_clusters if gap else self.clusters) * width)
         sizes = dict(clusters=4 * self.clusters, hidden_size=hidden, experts=2)
         if named.pooling == "nextvlad":
             # What the paper's large model has over the other, it has here: twice the clusters and the expansion.
             standard = config.MODELS["nextvlad"]
-            sizes = dict(clusters=self.clusters * width * named.clusters // standard.clusters, groups=4,
+            sizes = dict(clusters=clusters * named.clusters // standard.clusters, groups=4,
                          expansion=(0.125 if gap else 0.5) * named.expansion / standard.expansion,
                          hidden_size=hidden, gating_reduction=4)
         if gap:
@@ -92,5 +94,5 @@ class Scale:
 
 DEFAULT = Scale("default")
 QUICK = Scale("quick", train_videos=200, finetuning_shards=2, validation_shards=1, test_videos=80,
-              videos_per_shard=50, pretrain_steps=20, finetune_epochs=4, finetune_batch=64, gap_records=300,
+              videos_per_shard=50, clusters=16, hidden_size=64, pretrain_steps=20, finetune_epochs=4, finetune_batch=64, gap_records=300,
               gap_steps=20, gap_batch=64, gap_hidden=32, curve_points=2, log_points=10)

@@ -9,6 +9,8 @@ from youtube8m_mod.reproduce.rows import CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUES
 # Two-sided 95% quantiles of Student's t by degrees of freedom; beyond, the normal distribution's is close enough.
 _T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
+CLAIMS_TITLE = "What the paper says"
+
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
@@ -169,7 +171,7 @@ def all_tables(entries):
     """{title: rows for `report.format_table`}; tables without rows are left out."""
     tables = {
         "MAP@100,000 of Tables 1 and 2 in miniature": map_table(entries),
-        "What the paper says": claims_table(entries, CLAIMS),
+        CLAIMS_TITLE: claims_table(entries, CLAIMS),
         "What the paper leaves open": claims_table(entries, OPEN_QUESTIONS),
         "GAP on real video-level records": gap_table(entries),
         "The paper's statements on video-level records (GAP)": claims_table(entries, GAP_CLAIMS, GAP_ROWS),
