@@ -83,7 +83,8 @@ def _video_id(record, spec):
 def _check_id(record, spec):
     text = _video_id(record, spec)
     if "\\x" in text or not re.fullmatch(records.ID_PATTERN, text):
-        raise _Problem("id", f"its id must be text without blanks, commas, colons and quotes, came {text[:64]!r}")
+        raise _Problem("id", "its id must be at most 256 letters without blanks, commas, colons and quotes, "
+                             f"came {text[:64]!r}")
 
 
 def _check_labels(labels, num_classes, name):

@@ -21,13 +21,11 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.data import parse, records, shards
+from youtube8m_mod.data import parse, records, shards, stream
 from youtube8m_mod.data.detect import detect
 from youtube8m_mod.data.tally import Tally
 from youtube8m_mod.errors import UserError
 
-_READ_BUFFER = 1 << 20
-_CHUNK = 16  # Records that go through the first stages together.
 _OPEN_FILES = 16
 _SHUFFLED_RECORDS = 1024  # Whole videos of up to 350 KB.
 _SHUFFLED_SEGMENTS = 8192  # Segments of 14 KB.
@@ -92,15 +90,16 @@ class Reader:
         if random is not None:
             paths = [paths[i] for i in random.permutation(len(paths))]
 
-        data = _raw_records(paths, tally, 1 if random is None else _OPEN_FILES)
+        data = stream.numbered(paths, tally, 1 if random is None else _OPEN_FILES)
+        if self.skip_bad_records:
+            data = stream.only_good(data, self.spec, tally)
         parse_batch = functools.partial(_parse_batch, spec=self.spec, max_frames=self.max_frames, tally=tally)
         if self.spec.segments:
-            data = self._only_good(data, tally).batch(_CHUNK)
-            data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+            data = data.batch(stream.CHUNK).map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
         else:
-            data = self._only_good(_shuffled(data, random, shuffle_buffer or _SHUFFLED_RECORDS), tally)
+            data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_RECORDS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
             data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
         data = data.prefetch(2)
@@ -108,22 +107,6 @@ class Reader:
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return Batches(data.with_options(options), tally)
-
-    def _only_good(self, data, tally):
-        """With `skip_bad_records`, the records that can be read; else all, and the next stage stops at bad ones."""
-        if not self.skip_bad_records:
-            return data
-
-        def valid(name, serialized):
-            return parse.fields([serialized], [name], self.spec)["valid"]
-
-        def is_good(path, index, serialized):
-            # The parser raises on malformed bytes; in a graph, a dataset alone can go on after it.
-            checked = tf.data.Dataset.from_tensors((_name(path, index), serialized)).map(valid).ignore_errors()
-            good = checked.concatenate(tf.data.Dataset.from_tensors(False)).take(1).get_single_element()
-            return tf.cond(good, lambda: True, lambda: _tell(tally.invalid, [[path], [index], [serialized]]))
-
-        return data.filter(is_good)
 
 
 class Batches:
@@ -170,69 +153,33 @@ class Batches:
         self._tally.ended()
 
     def _explain(self, error):
-        """Finds the record that the parser did not like: its message holds the name that `_name` gave."""
+        """Finds the record that the parser did not like: its message holds the name that `stream.name` gave."""
         named = re.search(r"<record (\d+) of (.*?)>", error.message, re.DOTALL)
         if named and not self._tally.error:
             index, path = int(named[1]), named[2]
             serialized = next(tf.data.TFRecordDataset(path).skip(index).as_numpy_iterator())
             with contextlib.suppress(UserError):
-                self._tally.invalid([path.encode()], [index], [serialized])
-
-
-def _tell(method, values):
-    """Calls a method of the tally from the graph; False."""
-    return tf.ensure_shape(tf.numpy_function(method, values, tf.bool), [])
-
-
-def _name(path, index):
-    """The record's name for the parser, by which `Batches` knows it again in the parser's message."""
-    return tf.strings.join(["<record ", tf.strings.as_string(index), " of ", path, ">"])
+                self._tally.sift([path.encode()], [index], [serialized])
 
 
 def _shuffled(data, random, buffer):
     return data if random is None else data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
 
 
-def _raw_records(paths, tally, open_files):
-    """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
-
-    def read_file(path):
-        count = tf.ensure_shape(tf.numpy_function(tally.opened, [path], tf.int64), [])
-        # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
-        # marks the end.
-        data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors().batch(_CHUNK)
-        data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
-
-        def number(place, chunk):
-            index, offset = place
-            count = tf.size(chunk, tf.int64)
-            size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
-            tf.cond(count == 0, lambda: _tell(tally.closed, [path, index, offset]), lambda: False)
-            return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
-
-        return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
-
-    data = tf.data.Dataset.from_tensor_slices(paths)
-    if open_files == 1:
-        return data.flat_map(read_file).unbatch()
-    return data.interleave(read_file, cycle_length=min(open_files, len(paths)),
-                           num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-
-
 def _parse_batch(paths, indices, serialized, *, spec, max_frames, tally):
     """From records to videos, or to the rated segments of all; raises where one is bad."""
-    parsed = parse.fields(serialized, _name(paths, indices), spec)
+    parsed = parse.fields(serialized, stream.name(paths, indices), spec)
 
     def examples():
         if not spec.segments:
             return parse.videos(parsed, spec, max_frames)
         batch = parse.segments(parsed, spec)
         past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
-        tf.cond(past_end > 0, lambda: _tell(tally.past_end, [past_end]), lambda: False)
+        tf.cond(past_end > 0, lambda: stream.tell(tally.past_end, [past_end]), lambda: False)
         return batch
 
     def bad():
-        _tell(tally.invalid, [paths, indices, serialized])
+        stream.tell(tally.sift, [paths, indices, serialized], shape=[None])
         return parse.nothing(spec, max_frames)
 
     return tf.cond(parsed["valid"], examples, bad)

@@ -23,8 +23,8 @@ LAST_SEGMENT_START = MAX_FRAMES - SEGMENT_FRAMES
 ID_KEY = "id"
 # MediaPipe's names for what `id` is in the dataset; read from float records that have no `id`.
 MEDIAPIPE_ID_KEYS = ("example/id", "clip/media_id", "clip/data_path")
-# An id stands in CSV files and in `id:start` pairs, so it is free of blanks, commas, colons and quotes.
-ID_PATTERN = r'[^\x00-\x20,:"\x7f]+'
+# An id stands in CSV files and in `id:start` pairs, so it is short and free of blanks, commas, colons and quotes.
+ID_PATTERN = r'[^\x00-\x20,:"\x7f]{1,256}'
 LABELS_KEY = "labels"
 SEGMENT_STARTS_KEY = "segment_start_times"
 SEGMENT_ENDS_KEY = "segment_end_times"

@@ -7,8 +7,9 @@ import dataclasses
 import threading
 
 import numpy as np
+import tensorflow as tf
 
-from youtube8m_mod.data import problems, shards
+from youtube8m_mod.data import parse, problems, shards
 from youtube8m_mod.errors import UserError
 
 _JUDGED_RECORDS = 1000  # The share of bad records is judged from so many records on; at the end of a pass in any case.
@@ -74,19 +75,23 @@ class Tally:
             self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
         return np.False_
 
-    def invalid(self, paths, indices, batch):
-        """Among these records (number `indices[i]` of `paths[i]`) some cannot be read. Returns False."""
+    def sift(self, paths, indices, batch):
+        """Which of some records (number `indices[i]` of `paths[i]`) can be read: bool (B,)."""
         with self._remembered_error(), self._lock:
-            found = [problems.problem(serialized, self._spec) for serialized in batch]
-            if not any(found):
-                found[0] = ("malformed", "TensorFlow cannot parse it")
-            for path, index, serialized, wrong in zip(paths, indices, batch, found):
-                if wrong:
-                    video_id = problems.video_id(serialized, self._spec)
-                    named = f' (id "{video_id[:64]}")' if video_id else ""
-                    path = path.decode()
-                    self._bad(wrong[0], path, int(index), f"{path}, record {index}{named}: {wrong[1]}.")
-        return np.False_
+            good = np.array([self._is_good(serialized) for serialized in batch])
+            for i in np.flatnonzero(~good):
+                path = paths[i].decode()
+                reason, sentence = problems.problem(batch[i], self._spec) or ("malformed", "TensorFlow cannot parse it")
+                video_id = problems.video_id(batch[i], self._spec)
+                named = f' (id "{video_id[:64]}")' if video_id else ""
+                self._bad(reason, path, int(indices[i]), f"{path}, record {indices[i]}{named}: {sentence}.")
+            return good
+
+    def _is_good(self, serialized):
+        try:
+            return bool(parse.fields([serialized], [""], self._spec)["valid"])
+        except tf.errors.InvalidArgumentError:
+            return False
 
     def past_end(self, count):
         """`count` rated segments of a video reach past its end. Returns False."""
