@@ -113,8 +113,9 @@ class FoldedModel(tf.Module):
         def leading(frames):
             return None if frames is None else tf.range(count) < tf.cast(frames, tf.int32)[:, None]
 
-        present, sizes = leading(present_frames), self.config.feature_sizes
-        streams = [self._bytes(stream, present) for stream in tf.split(features, sizes, axis=-1)]
+        present, ends = leading(present_frames), np.cumsum((0, *self.config.feature_sizes))
+        # Slices: tf.split has no kernel for bytes on a GPU.
+        streams = [self._bytes(features[..., start:end], present) for start, end in zip(ends, ends[1:])]
         total = tf.concat([tf.reduce_sum(tf.cast(stream, tf.float32), axis=1) for stream in streams], axis=-1)
         mean = total / tf.cast(tf.maximum(count, self.frames), tf.float32)
         return Inputs(streams, leading(num_frames), tf.fill((batch,), count) if num_frames is None else num_frames, mean)
