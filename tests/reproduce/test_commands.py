@@ -21,7 +21,8 @@ def parsed(text):
 
 def flags_of(script):
     """Names of the flags that a script defines, with those of the script that it imports."""
-    texts = [open(name, encoding="utf-8").read() for name in ([script] if script != "finetune.py" else ["finetune.py", "train.py"])]
+    names = ["finetune.py", "train.py"] if script == "finetune.py" else [script]
+    texts = [open(name, encoding="utf-8").read() for name in names]
     return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", "".join(texts)))
 
 
@@ -50,7 +51,8 @@ def test_rows_of_the_paper_have_their_settings():
     by_dir = {flags["train_dir"]: (script, flags) for script, flags in parsed(commands.full_scale())
               if script != "inference.py"}
     script, flags = by_dir["runs/finetune_mod_nextvlad_T20"]
-    assert script == "finetune.py" and flags["pretrained_dir"] == "runs/pretrain_mod_nextvlad" and flags["temperature"] == "20"
+    assert script == "finetune.py" and flags["temperature"] == "20"
+    assert flags["pretrained_dir"] == "runs/pretrain_mod_nextvlad"
     script, flags = by_dir["runs/pretrain_mod_nextvlad"]
     assert script == "train.py" and flags["model"] == "mod_nextvlad" and flags["temperature"] == "1"
     script, flags = by_dir["runs/pretrain_mix_nextvlad_T0"]
@@ -61,8 +63,8 @@ def test_rows_of_the_paper_have_their_settings():
 
 
 def test_a_leaf_is_scored_by_its_path_and_with_a_single_model_at_video_level():
-    inference = {flags["output_file"]: flags for script, flags in parsed(commands.full_scale(["mod_leaf", "mix_T20_leaf"]))
-                 if script == "inference.py"}
+    found = parsed(commands.full_scale(["mod_leaf", "mix_T20_leaf"]))
+    inference = {flags["output_file"]: flags for script, flags in found if script == "inference.py"}
     assert inference["runs/mod_leaf.csv"]["node"] == "0/0"
     assert inference["runs/mix_T20_leaf.csv"]["node"] == "0"
     assert inference["runs/mod_leaf.csv"]["video_train_dir"] == "runs/pretrain_nextvlad"
@@ -74,12 +76,14 @@ def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
     assert "0.64809" in out and "finetune.py" not in out
     __main__.main(["--dry_run", "--seeds=3,4", "--rows=nextvlad", f"--output_dir={tmp_path}"])
     assert capsys.readouterr().out.splitlines() == [
-        "pretrain_nextvlad, seed 3", "finetune_nextvlad, seed 3", "pretrain_nextvlad, seed 4", "finetune_nextvlad, seed 4"]
+        "pretrain_nextvlad, seed 3", "finetune_nextvlad, seed 3", "pretrain_nextvlad, seed 4",
+        "finetune_nextvlad, seed 4"]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("argv, message", [
-    (["--scale=full"], "--dry_run prints its commands"), (["--dry_run", "--rows=dumy"], '--rows must be among .* came "dumy"'),
+    (["--scale=full"], "--dry_run prints its commands"),
+    (["--dry_run", "--rows=dumy"], '--rows must be among .* came "dumy"'),
     (["--dry_run", "--seeds=a"], '--seeds must be integers')])
 def test_bad_arguments(argv, message):
     with pytest.raises(UserError, match=message):

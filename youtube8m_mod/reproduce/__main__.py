@@ -1,6 +1,6 @@
 """The paper's tables: in miniature, trained and scored here; in full, the commands (docs/reproduce.md).
 
-    python -m youtube8m_mod.reproduce --scale=miniature --bank='<glob of video-level TFRecords>' --output_dir=runs/tables
+    python -m youtube8m_mod.reproduce --bank='<glob of video-level TFRecords>' --output_dir=runs/tables
     python -m youtube8m_mod.reproduce --scale=full --dry_run
 """
 
@@ -71,7 +71,8 @@ def _parser():
     parser.add_argument("--dry_run", action="store_true", help="print what would be run: with full, the commands")
     parser.add_argument("--quick", action="store_true", help="a smoke run of all rows")
     parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels, and the table of GAPs")
-    parser.add_argument("--bank_test", help="glob of such records to test on (default: the last sixth of --bank's files)")
+    parser.add_argument("--bank_test", help="glob of such records to test on (default: the last sixth of "
+                                             "--bank's files)")
     parser.add_argument("--label_names", help="names of the classes, one a line, for the timelines")
     parser.add_argument("--seeds", help="comma-separated (default 0,1,2; with --quick 0)")
     parser.add_argument("--rows", type=lambda text: text.split(","), help="comma-separated names of rows; default: all")

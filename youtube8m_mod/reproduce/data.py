@@ -1,4 +1,4 @@
-"""The miniature's data: a bank of the commonest classes, a dataset for each seed, and readers that hold it in memory."""
+"""The miniature's data: a bank of the commonest classes, a dataset for each seed, readers that hold it in memory."""
 
 import contextlib
 import functools
@@ -50,7 +50,7 @@ def prepare_dataset(folder, scale, seed, variation, bank):
 
 
 class Partition:
-    """Globs of a miniature dataset's parts. The last validate shards are never trained on: settings are chosen there."""
+    """Globs of a miniature dataset's parts; the last validate shards, never trained on, are for choosing settings."""
 
     def __init__(self, folder, scale, finetuning_shards=None):
         shards = files.glob(f"{folder}/validate-*.tfrecord")

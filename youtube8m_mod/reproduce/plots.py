@@ -1,4 +1,4 @@
-"""The report's pictures. Each function takes the results' entries and returns a figure, or None where numbers are missing."""
+"""The report's pictures. Each function takes the results' entries and gives a figure, or None where numbers lack."""
 
 import math
 
@@ -11,6 +11,7 @@ from youtube8m_mod.reproduce.schedule import key
 from youtube8m_mod.reproduce.tables import Summary, paired, row_scores, scores
 
 _PAPER = "#999999"
+_PARTS = (("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf"))
 
 
 def losses(entries, name, seed):
@@ -24,8 +25,9 @@ def losses(entries, name, seed):
                        {phase: entry["phase"]["temperature"] for phase, entry in found.items()})
 
 
-def regularisation(entries, names, seed):
-    """The L2 loss over time (Figure 4), a line a finetuning."""
+def regularisation(entries, seed):
+    """L2 and label loss over the finetuning of models of different kinds (Figure 4)."""
+    names = ("finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20", "finetune_mod_nextvlad_T20")
     found = {name: entries[key(name, seed)] for name in names if key(name, seed) in entries}
     if not found:
         return None
@@ -72,7 +74,8 @@ def map_against_temperature(entries):
 def map_against_parameters(entries):
     """MAP against the number of parameters: here, and in the paper."""
     figure, (here, paper) = _panels(2, (10, 4.0))
-    names = ("nextvlad_scratch", "nextvlad", "nextvlad_large", "mod_leaf", "mix_T0", "mix_T20", "mix_large", "mod", "deep")
+    names = ("nextvlad_scratch", "nextvlad", "nextvlad_large", "mod_leaf", "mix_T0", "mix_T20", "mix_large", "mod",
+             "deep")
     for index, name in enumerate(names):
         row = ROWS[name]
         colour = COLOURS[index % len(COLOURS)]
@@ -96,7 +99,8 @@ def map_against_parameters(entries):
 def map_against_finetuning_size(entries):
     """MAP against the number of rated segments in finetuning, and what distillation brings there."""
     figure, (absolute, relative) = _panels(2, (10, 3.4))
-    models = (("finetune_nextvlad", "single", COLOURS[1]), ("finetune_mix_nextvlad_T0", "mixture of 3, T = 0", COLOURS[2]),
+    models = (("finetune_nextvlad", "single", COLOURS[1]),
+              ("finetune_mix_nextvlad_T0", "mixture of 3, T = 0", COLOURS[2]),
               ("finetune_mix_nextvlad_T20", "mixture of 3, T = 20", COLOURS[0]))
     sizes = ("_eighth", "_half", "")
     differences = []
@@ -106,7 +110,7 @@ def map_against_finetuning_size(entries):
         found = [(examples, summary) for examples, summary in found if summary]
         if len(found) < 2:
             return None
-        _errorbar(absolute, [examples for examples, _ in found], [summary for _, summary in found], label=label, color=colour)
+        _errorbar(absolute, *zip(*found), label=label, color=colour)
     for size in sizes:
         difference = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{size}", "root") for t in (20, 0)))
         if difference:
@@ -136,13 +140,14 @@ def gap_curves(entries):
 
 def distillation_over_time(entries):
     """What distillation adds over a training, by part of the mixture: where it begins to help."""
-    found = [(title, phase) for title, phase in (("test MAP over finetuning", "finetune"), ("test GAP over a long training", "gap"))
+    phases = (("test MAP over finetuning", "finetune"), ("test GAP over a long training", "gap"))
+    found = [(title, phase) for title, phase in phases
              if all(_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", "root", "test") for t in (0, 20))]
     if not found:
         return None
     figure, panels = _panels(len(found), (5 * len(found), 3.4))
     for axes, (title, phase) in zip(panels, found):
-        for (part, label), colour in zip((("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf")), COLOURS):
+        for (part, label), colour in zip(_PARTS, COLOURS):
             plain, distilled = (_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", part, "test") for t in (0, 20))
             shared = [(step, paired(distilled[step], plain[step])) for step in sorted(plain.keys() & distilled.keys())]
             _errorbar(axes, *zip(*shared), label=label, color=colour)
@@ -156,14 +161,15 @@ def regimes(entries):
     """What distillation and mixing add in each regime explored."""
     figure, panels = _panels(3, (11, 3.2), sharey=True)
     labels = [variation.axis for variation in VARIATIONS.values()]
-    pairs = (("T = 20 minus T = 0, mixture", ("finetune_mix_nextvlad_T20", "root"), ("finetune_mix_nextvlad_T0", "root")),
-             ("T = 20 minus T = 0, one leaf", ("finetune_mix_nextvlad_T20", "leaf"), ("finetune_mix_nextvlad_T0", "leaf")),
-             ("mixture (T = 0) minus single", ("finetune_mix_nextvlad_T0", "root"), ("finetune_nextvlad", "root")))
+    single, plain, distilled = "finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20"
+    pairs = (("T = 20 minus T = 0, mixture", (distilled, "root"), (plain, "root")),
+             ("T = 20 minus T = 0, one leaf", (distilled, "leaf"), (plain, "leaf")),
+             ("mixture (T = 0) minus single", (plain, "root"), (single, "root")))
     drawn = False
-    for axes, (title, (better, better_part), (worse, worse_part)) in zip(panels, pairs):
+    for axes, (title, *compared) in zip(panels, pairs):
         for place, variation in enumerate(VARIATIONS.values()):
             suffix = "" if variation.name == "base" else f"_{variation.name}"
-            by_seed = [scores(entries, name + suffix, part) for name, part in ((better, better_part), (worse, worse_part))]
+            by_seed = [scores(entries, name + suffix, part) for name, part in compared]
             difference = paired(*by_seed)
             if difference:
                 drawn = drawn or variation.name != "base"
@@ -196,7 +202,7 @@ def _curves(entries, lines, partitions, metric):
 
 
 def _curve_by_seed(entries, training, part, partition):
-    """{step: {seed: score}}; seeds whose trainings differ in length by a step or two are put together by their place."""
+    """{step: {seed: score}}; where seeds differ in length by a step or two, points go together by their place."""
     curves = {int(name.rpartition("/")[2]): entry["curve"] for name, entry in entries.items()
               if name.rpartition("/")[0] == training}
     if not curves:

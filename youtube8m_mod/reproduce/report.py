@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from youtube8m_mod import files
+from youtube8m_mod import config, files
 from youtube8m_mod.data.miniature import TRUTH
 from youtube8m_mod.figures import save_figure, timeline_figure
 from youtube8m_mod.localization.arrays import read_arrays
@@ -20,10 +20,10 @@ from youtube8m_mod.reproduce.work import SEGMENTS
 
 _TIMELINES = "finetune_mod_nextvlad_T20"
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222; background: #fff; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #ddd; padding-bottom: .2em; }
 table { border-collapse: collapse; font-size: 13px; margin: 1em 0; display: block; overflow-x: auto; }
-th, td { padding: .3em .7em; border-bottom: 1px solid #e5e5e5; text-align: left; vertical-align: top; white-space: nowrap; }
+th, td { padding: .3em .7em; border-bottom: 1px solid #e5e5e5; text-align: left; white-space: nowrap; }
 td.wide { white-space: normal; min-width: 16em; } th { background: #f6f6f6; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .confirmed { color: #1a7f37; } .contradicted { color: #b35900; } .undecided { color: #666; }
@@ -64,20 +64,20 @@ def _figures(place, entries, seeds, label_names):
         "map_temperature": (plots.map_against_temperature(entries), "MAP against the temperature of the distillation."),
         "map_parameters": (plots.map_against_parameters(entries), "MAP against the number of parameters, by row."),
         "map_finetuning": (plots.map_against_finetuning_size(entries), "MAP against the size of the finetuning set."),
-        "regimes": (plots.regimes(entries), "Where distillation helps or hurts: paired differences, a dot a seed, a diamond "
-                                            "their mean."),
-        "learning_curves": (plots.learning_curves(entries), "Learning curves of finetuning, mean and deviation over seeds."),
-        "gap_curves": (plots.gap_curves(entries), "GAP on real video-level records: test and training records over a long "
-                                                  "training."),
-        "distillation": (plots.distillation_over_time(entries), "Where in a training distillation helps or hurts: paired "
-                                                                "differences, mean and deviation over seeds."),
+        "regimes": (plots.regimes(entries), "Where distillation helps or hurts: paired differences, a dot a seed, a "
+                                            "diamond their mean."),
+        "learning_curves": (plots.learning_curves(entries), "Learning curves of finetuning, mean and deviation over "
+                                                            "seeds."),
+        "gap_curves": (plots.gap_curves(entries), "GAP on real video-level records: test and training records over a "
+                                                  "long training."),
+        "distillation": (plots.distillation_over_time(entries), "Where in a training distillation helps or hurts: "
+                                                                "paired differences, mean and deviation over seeds."),
         "losses_mix": (plots.losses(entries, "finetune_mix_nextvlad_T20", seed),
                        "Figures 3 and 4: label and distillation losses of the mixture of 3 at T = 20."),
         "losses_mod": (plots.losses(entries, "finetune_mod_nextvlad_T20", seed),
                        "The same of the MOD at T = 20, level by level."),
-        "regularisation": (plots.regularisation(entries, [
-            "finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20", "finetune_mod_nextvlad_T20"], seed),
-            "Figure 4: regularisation and label losses of finetuning."),
+        "regularisation": (plots.regularisation(entries, seed), "Figure 4: regularisation and label losses of "
+                                                                "finetuning."),
         "timelines": (_timelines(place, entries, seed, label_names), "Test videos localised by the finetuned MOD."),
     }
     return {name: (figure, caption) for name, (figure, caption) in found.items() if figure}
@@ -121,22 +121,21 @@ def _html(place, entries, seeds, made, words, figures):
         f"<title>The MOD paper's tables in miniature</title><style>{_STYLE}</style>",
         "<h1>The MOD paper's tables in miniature</h1>",
         f"<p>Rows of Tables 1 and 2, trained and scored on a miniature YouTube-8M. {features} Seeds "
-        f"{', '.join(map(str, seeds))}: each has videos, weights and order of its own; ± is the standard deviation over them, "
-        "differences are paired by seed, verdicts go by the 95% interval of the mean difference (Student's t). The paper's "
-        "numbers are its own, on the real dataset: orders can be compared, values cannot.</p>"]
-    short = words.get(tables.CLAIMS_TITLE)
-    if short:
-        parts.append("<h2>In short</h2><ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in short) + "</ul>")
+        f"{', '.join(map(str, seeds))}: each has videos, weights and order of its own; ± is the standard deviation "
+        "over them, differences are paired by seed, verdicts go by the 95% interval of the mean difference (Student's "
+        "t). The paper's numbers are its own, on the real dataset: orders can be compared, values cannot.</p>"]
+    parts += ["<h2>In short</h2>", _list(words[tables.CLAIMS_TITLE])]
     for title, rows in made.items():
         parts += [f"<h2>{html.escape(title)}</h2>", _table(rows)]
         if title in words:
-            parts.append("<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in words[title]) + "</ul>")
+            parts.append(_list(words[title]))
     parts.append("<h2>Figures</h2>")
     for figure, caption in figures.values():
         parts.append(f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{_png(figure)}'>"
                      f"<figcaption>{html.escape(caption)}</figcaption></figure>")
+    scale = json.dumps(config.to_dict(place.scale) | {"bank": place.bank, "bank_test": place.bank_test}, indent=2)
     parts += ["<h2>Settings of every training</h2>", _table(_settings(entries)),
-              "<h2>Scale</h2><pre>" + html.escape(json.dumps(place.scale.__dict__ | {"bank": place.bank}, indent=2)) + "</pre>"]
+              f"<h2>Scale</h2><pre>{html.escape(scale)}</pre>"]
     return "\n".join(parts) + "\n"
 
 
@@ -152,7 +151,8 @@ def _settings(entries):
             "G": model["groups"], "K": model["clusters"], "λ": f"{model['expansion']:g}", "H": model["hidden_size"],
             "r": model["gating_reduction"], "classes": model["num_classes"],
             "T": f"{phase['temperature']:g}" if model["branching"] else None, "steps": phase["max_steps"],
-            "batch": phase["batch_size"], "learning rate": f"{phase['base_learning_rate']:g}", "dropout": phase["dropout"],
+            "batch": phase["batch_size"], "learning rate": f"{phase['base_learning_rate']:g}",
+            "dropout": phase["dropout"],
             "L2": f"{phase['l2_penalty']:g}", "examples": found[0]["examples"], "parameters": found[0]["parameters"],
             "seeds": len(found), "seconds": round(float(np.mean([entry["seconds"] for entry in found])))})
     return table
@@ -173,6 +173,10 @@ def _table(rows):
             cells.append(f"<td class='{html.escape(kind)}'>{html.escape(text)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><tr>{head}</tr>{''.join(body)}</table>"
+
+
+def _list(sentences):
+    return "<ul>" + "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences) + "</ul>"
 
 
 def _png(figure):

@@ -71,8 +71,8 @@ class Row:
     """A row of a table.
 
     Attributes:
-        part: what of the trained model is scored: "root", "leaf" (its first leaf alone), "average" (the plain average of
-            all leaves' logits), or "video" (the video's probabilities for each of its segments).
+        part: what of the trained model is scored: "root", "leaf" (its first leaf alone), "average" (the plain average
+            of all leaves' logits), or "video" (the video's probabilities for each of its segments).
         paper: the paper's MAP@100,000 on the private and public leaderboard; None: the paper has no such row.
         paper_parameters: as the paper's table gives them.
     """
@@ -93,15 +93,20 @@ TEMPERATURES = (0, 1, 10, 20)
 
 def _pair(name, model, finetune_temperature, pretrain_temperature=1, branching=None, variation="base"):
     """Pretraining and finetuning of a model. The scripts pretrain with T = 1 whatever T the finetuning takes."""
-    suffix = "" if variation == "base" else f"_{variation}"
-    videos = "noisy" if variation == "noisy" else "narrow" if variation == "narrow" else "base"
-    own = "" if videos == "base" else suffix
+    suffix = _suffix(variation)
+    # Where only the finetuning set differs, the pretraining is shared.
+    pretrained = "base" if VARIATIONS[variation].finetuning_shards else variation
+    own = _suffix(pretrained)
     undistilled = "_T0" if pretrain_temperature == 0 else ""
     pretraining = f"pretrain_{name}{undistilled}{own}"
     temperature = f"_T{finetune_temperature:g}" if config.MODELS[model].branching or branching else ""
-    return (Training(pretraining, model, "pretrain", pretrain_temperature, branching=branching, variation=videos),
+    return (Training(pretraining, model, "pretrain", pretrain_temperature, branching=branching, variation=pretrained),
             Training(f"finetune_{name}{temperature}{suffix}", model, "finetune", finetune_temperature, pretraining,
                      pretraining, f"pretrain_nextvlad{own}", branching, variation))
+
+
+def _suffix(variation):
+    return "" if variation == "base" else f"_{variation}"
 
 
 def _trainings():
@@ -160,8 +165,10 @@ ROWS = {row.name: row for row in (
         (0.81509, 0.82267), "83M"),
     Row("mix_T0", "MixNeXtVLAD (T=0)", "Table 2", _ONE, "finetune_mix_nextvlad_T0", "root", (0.80797, 0.81688), "250M"),
     Row("mix_T1", "MixNeXtVLAD (T=1)", "Table 2", _ONE, "finetune_mix_nextvlad_T1", "root", (0.81125, 0.82023), "250M"),
-    Row("mix_T10", "MixNeXtVLAD (T=10)", "Table 2", _ONE, "finetune_mix_nextvlad_T10", "root", (0.81617, 0.82477), "250M"),
-    Row("mix_T20", "MixNeXtVLAD (T=20)", "Table 2", _ONE, "finetune_mix_nextvlad_T20", "root", (0.81984, 0.82699), "250M"),
+    Row("mix_T10", "MixNeXtVLAD (T=10)", "Table 2", _ONE, "finetune_mix_nextvlad_T10", "root",
+        (0.81617, 0.82477), "250M"),
+    Row("mix_T20", "MixNeXtVLAD (T=20)", "Table 2", _ONE, "finetune_mix_nextvlad_T20", "root",
+        (0.81984, 0.82699), "250M"),
     Row("mix_large", "MixNeXtVLAD_large (T=20)", "Table 2", _ONE, "finetune_mix_nextvlad_large_T20", "root",
         (0.82262, 0.83014), "1280M"),
     Row("mod", "MODNeXtVLAD (T=20)", "Table 2", _TWO, "finetune_mod_nextvlad_T20", "root", (0.82512, 0.83251), "1000M"),

@@ -94,5 +94,6 @@ class Scale:
 
 DEFAULT = Scale("default")
 QUICK = Scale("quick", train_videos=200, finetuning_shards=2, validation_shards=1, test_videos=80,
-              videos_per_shard=50, clusters=16, hidden_size=64, pretrain_steps=20, finetune_epochs=4, finetune_batch=64, gap_records=300,
+              videos_per_shard=50, clusters=16, hidden_size=64, pretrain_steps=20, finetune_epochs=4, finetune_batch=64,
+              gap_records=300,
               gap_steps=20, gap_batch=64, gap_hidden=32, curve_points=2, log_points=10)

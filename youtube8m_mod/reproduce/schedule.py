@@ -64,9 +64,9 @@ def run_all(place, tasks, results, jobs):
     threads = max((os.cpu_count() or 1) // jobs, 1)
     files.make_dirs(place.output_dir)
     log = os.path.join(place.output_dir, "workers.log")
-    with progress(total=len(tasks), initial=len(tasks) - len(waiting), unit="training", description="reproduce") as bar, \
-            concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads, log)) as pool:
-        list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))  # A list, to raise what they raise.
+    bar = progress(total=len(tasks), initial=len(tasks) - len(waiting), unit="training", description="reproduce")
+    with bar, concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads, log)) as pool:
+        list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))  # The list raises their errors.
         while waiting or running:
             for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
                 waiting.remove(task)

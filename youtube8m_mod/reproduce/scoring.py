@@ -1,4 +1,4 @@
-"""Scores a trained model: MAP of its root, a leaf and the plain average of its leaves, through the localisation itself."""
+"""Scores a trained model: MAP of its root, of a leaf, of its leaves' plain average, by the localisation itself."""
 
 import os
 
@@ -26,8 +26,8 @@ def leaves(output):
 
 
 def predict(model, arrays):
-    """Probabilities of the parts of a model: {"root", "leaf": its first leaf, "average": the sigmoid of the mean of the leaves'
-    logits}, float32 (n, C) each; of a single model the root only.
+    """Probabilities of a model's parts: {"root", "leaf": its first leaf, "average": of the mean of all leaves' logits},
+    float32 (n, C) each; of a single model the root only.
 
     Args:
         model: a `MOD`.
@@ -50,13 +50,13 @@ def predict(model, arrays):
 
 def segments_of(videos):
     """All segments of videos: arrays for `predict`, `videos` (n,), the index of each one's video, and `starts` (n,)."""
-    features, present, index, starts = (part.numpy() for part in split_segments(videos["features"], videos["num_frames"]))
-    return {"features": features, "present_frames": present, "num_frames": np.full(len(present), SEGMENT_FRAMES, np.int32),
-            "videos": index, "starts": starts}
+    cut = split_segments(videos["features"], videos["num_frames"])
+    found = dict(zip(("features", "present_frames", "videos", "starts"), (part.numpy() for part in cut)))
+    return found | {"num_frames": np.full(len(found["starts"]), SEGMENT_FRAMES, np.int32)}
 
 
 class Judge:
-    """Scores segment probabilities of one partition of a miniature dataset, by inference.py's and eval_map.py's own code.
+    """Scores segment probabilities of a part of a miniature dataset by the functions of inference.py and eval_map.py.
 
     Args:
         folder: of the dataset, which says what classes are rated.
@@ -84,7 +84,8 @@ class Judge:
         bounds = np.searchsorted(self.segments["videos"], np.arange(len(self.videos["ids"]) + 1))
         for video, (start, end) in enumerate(zip(bounds[:-1], bounds[1:])):
             own = video_probabilities[video]
-            segments = np.tile(own, (end - start, 1)) if segment_probabilities is None else segment_probabilities[start:end]
+            dummy = segment_probabilities is None
+            segments = np.tile(own, (end - start, 1)) if dummy else segment_probabilities[start:end]
             localization.add(self.videos["ids"][video], int(self.videos["num_frames"][video]), own,
                              segments[:, self.class_ids])
         path = os.path.join(self.work_dir, f"submission-{self.name}.csv")

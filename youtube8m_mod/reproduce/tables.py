@@ -88,12 +88,14 @@ def map_table(entries):
     for row in ROWS.values():
         found = row_scores(entries, row)
         own = Summary.of(found.values())
+        validation = Summary.of(row_scores(entries, row, "validation").values())
         parameters = next((entry["parameters"] for name, entry in entries.items()
                            if name.rpartition("/")[0] == row.training), None)
         table.append({
             "table": row.table, "row": row.title, "parameters": parameters if row.part in ("root", "video") else None,
-            "MAP": own and str(own), "minus NeXtVLAD": signed(paired(found, reference)) if row.name != "nextvlad" else None,
-            "validation MAP": (summary := Summary.of(row_scores(entries, row, "validation").values())) and str(summary),
+            "MAP": own and str(own),
+            "minus NeXtVLAD": None if row.name == "nextvlad" else signed(paired(found, reference)),
+            "validation MAP": validation and str(validation),
             "paper, private": row.paper and row.paper[0], "paper, public": row.paper and row.paper[1],
             "paper, parameters": row.paper_parameters or None})
     return table
@@ -139,7 +141,8 @@ def in_words(table):
     """Sentences on a table of claims: what is confirmed, contradicted, undecided."""
     sentences = []
     for outcome, opening in (("confirmed", "Confirmed"), ("contradicted", "Contradicted: the opposite holds for"),
-                             ("undecided", "Undecided (the 95% interval holds 0)"), ("one seed only", "One seed only, no verdict"),
+                             ("undecided", "Undecided (the 95% interval holds 0)"),
+                             ("one seed only", "One seed only, no verdict"),
                              ("not measured", "Not measured")):
         texts = [f"{line['statement']}" + (f" ({line['here']})" if line["here"] else "")
                  for line in table if line["verdict"] == outcome]
@@ -159,7 +162,8 @@ def regime_table(entries):
         if plain and distilled:
             table.append({
                 "regime": variation.axis, "single": str(Summary.of(single.values())),
-                "mixture, T = 0": str(Summary.of(plain.values())), "mixture, T = 20": str(Summary.of(distilled.values())),
+                "mixture, T = 0": str(Summary.of(plain.values())),
+                "mixture, T = 20": str(Summary.of(distilled.values())),
                 "T = 20 minus T = 0": signed(paired(distilled, plain)),
                 "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
                 "mixture (T = 0) minus single": signed(paired(plain, single)),

@@ -98,7 +98,7 @@ def _segment_scores(model, judges, videos, leaf_videos):
     """{partition: {part: MAP}}; "video" is the dummy prediction.
 
     Args:
-        videos, leaf_videos: {partition: (V, C)}, the video-level probabilities for the whole model and for a leaf alone.
+        videos, leaf_videos: {partition: (V, C)}, video-level probabilities for the whole model and for a leaf alone.
     """
     scores = {}
     for name, judge in judges.items():
