@@ -57,9 +57,10 @@ def reproduce(arguments, scale, seeds, tasks):
     place = Place(arguments.output_dir, scale, arguments.bank, arguments.bank_test)
     settings = {"scale": config.to_dict(scale), "bank": arguments.bank, "bank_test": arguments.bank_test}
     results = schedule.Results(arguments.output_dir, settings)
-    if place.bank_path and not files.exists(place.bank_path):
-        data.write_bank(arguments.bank, place.bank_path, scale.num_classes, scale.feature_sizes)
-    schedule.run_all(place, tasks, results, arguments.jobs)
+    if not arguments.report_only:
+        if place.bank_path and not files.exists(place.bank_path):
+            data.write_bank(arguments.bank, place.bank_path, scale.num_classes, scale.feature_sizes)
+        schedule.run_all(place, tasks, results, arguments.jobs)
     names = read_label_names(arguments.label_names) if arguments.label_names else None
     print(report.write(place, results, seeds, names))
 
@@ -69,6 +70,7 @@ def _parser():
                                      description=__doc__.split("\n")[0])
     parser.add_argument("--scale", choices=["miniature", "full"], default="miniature")
     parser.add_argument("--dry_run", action="store_true", help="print what would be run: with full, the commands")
+    parser.add_argument("--report_only", action="store_true", help="train nothing, write the report of what is there")
     parser.add_argument("--quick", action="store_true", help="a smoke run of all rows")
     parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels, and the table of GAPs")
     parser.add_argument("--bank_test", help="glob of such records to test on (default: the last sixth of "
