@@ -51,11 +51,12 @@ class FoldedModel(tf.Module):
             count as padded to it.
         classes: int `(C,)`, the number of each scored class.
 
-    Call arguments (of `predict` and `logits`):
+    Call arguments of `predict` and `logits`:
         features: uint8, or float and already dequantised, `(batch, frames, features)`; of more frames than
             `config.max_frames` the first count.
         num_frames: `(batch,)`, frames to attend to; None: all.
         present_frames: `(batch,)`, leading frames that exist, others are read as 0; None: all.
+        padded_frames: the number that short batches count as padded to; None: `frames`.
     """
 
     def __init__(self, model, node, precision, classes, placement):
@@ -83,25 +84,26 @@ class FoldedModel(tf.Module):
                 self.mixing = FoldedMixing(model.root.mixing, settings)
 
     @tf.function(reduce_retracing=True)
-    def predict(self, features, num_frames=None, present_frames=None):
+    def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Probabilities, float32 `(batch, C)`."""
-        return tf.sigmoid(self.logits(features, num_frames, present_frames))
+        return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
 
-    def logits(self, features, num_frames=None, present_frames=None):
+    def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Logits, float32 `(batch, C)`."""
         inputs, outputs = {}, []
         for index, subtree in zip(self.devices, self.subtrees):
             device = self.placement.device_of(index)
             with self.placement.subtree(index):
                 if device not in inputs:
-                    inputs[device] = self._inputs(features, num_frames, present_frames)
+                    inputs[device] = self._inputs(features, num_frames, present_frames,
+                                                  padded_frames or self.frames)
                 outputs.append(subtree(inputs[device]))
         if self.mixing is None:
             return outputs[0]
         with self.placement.root():
             return self.mixing(inputs[self.placement.device_of(0)], outputs)
 
-    def _inputs(self, features, num_frames, present_frames):
+    def _inputs(self, features, num_frames, present_frames, padded_frames):
         features = features[:, :self.config.max_frames]
         batch, count = tf.shape(features)[0], tf.shape(features)[1]
         if self.segments and features.shape[1] != self.frames:
@@ -117,7 +119,7 @@ class FoldedModel(tf.Module):
         # Slices: tf.split has no kernel for bytes on a GPU.
         streams = [self._bytes(features[..., start:end], present) for start, end in zip(ends, ends[1:])]
         total = tf.concat([tf.reduce_sum(tf.cast(stream, tf.float32), axis=1) for stream in streams], axis=-1)
-        mean = total / tf.cast(tf.maximum(count, self.frames), tf.float32)
+        mean = total / tf.cast(tf.maximum(count, padded_frames), tf.float32)
         return Inputs(streams, leading(num_frames), tf.fill((batch,), count) if num_frames is None else num_frames, mean)
 
     def _bytes(self, stream, present):
