@@ -34,7 +34,7 @@ def worker_addresses(text=None, tf_config=None):
     if text is None:
         addresses, task = _workers(tf_config)
         if task.get("type") == "worker":
-            raise UserError("TF_CONFIG says that this machine is a worker: python -m youtube8m_mod.worker belongs here.")
+            raise UserError("TF_CONFIG says that this is a worker: here belongs python -m youtube8m_mod.worker.")
         return addresses
     addresses = [part.strip() for part in text.split(",") if part.strip()]
     for address in addresses:
@@ -61,7 +61,8 @@ def _workers(tf_config):
     try:
         values = json.loads(tf_config)
         addresses, task = values["cluster"]["worker"], values.get("task", {})
-        good = isinstance(task, dict) and all(isinstance(address, str) for address in addresses)
+        good = (isinstance(task, dict) and isinstance(addresses, list)
+                and all(isinstance(address, str) for address in addresses))
     except (ValueError, KeyError, TypeError, AttributeError):
         good = False
     if not good:
@@ -169,8 +170,8 @@ class Cluster:
         if runtime_port is None:
             raise UserError(f"Worker {task} at {address} serves another run.")
         if found != task:
-            raise UserError(f"The worker at {address} must be started with --task={task}, its place in --cluster; it is "
-                            f"task {found}.")
+            raise UserError(f"The worker at {address} must be started with --task={task}, its place in --cluster; it "
+                            f"is task {found}.")
         return _Worker(task, address, connection, runtime_port)
 
     def _watch(self, worker):
@@ -192,8 +193,8 @@ class Cluster:
         with self._lock:
             if self._lost.is_set():
                 return
-            self._message = (f"Worker {worker.task} at {worker.address} {how}; once it is back, the same command goes on "
-                             "from the last checkpoint.")
+            self._message = (f"Worker {worker.task} at {worker.address} {how}; once it is back, the same command goes "
+                             "on from the last checkpoint.")
             self._lost.set()
         if not self._over.wait(0.0 if froze else 3.0):  # The main thread hangs in an operation that will never end.
             print(f"error: {self._message}", file=sys.stderr, flush=True)

@@ -2,9 +2,10 @@
 
     python -m youtube8m_mod.worker --port=2345 --task=0
 
-It serves one run at a time. When the run ends, however it ends, the worker starts afresh, so that nothing of it stays in
-memory. Whoever reaches its ports can run anything that TensorFlow can, file access included: TensorFlow's gRPC carries
-no authentication. So it listens on this machine only, unless `--host` says otherwise: a private network's address.
+It serves one run at a time. When the run ends, however it ends, the worker starts afresh, so that nothing of it stays
+in memory. Whoever reaches its ports can run anything that TensorFlow can, file access included: TensorFlow's gRPC
+carries no authentication. So it listens on this machine only, unless `--host` says otherwise: the address in a private
+network.
 """
 
 import argparse

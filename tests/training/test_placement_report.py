@@ -10,7 +10,7 @@ from youtube8m_mod.placement import DataParallelPlacement, Placement, device_nam
 from youtube8m_mod.training import placement_report
 from youtube8m_mod.training.placement_report import ReportedStep
 
-# Products of a subtree: five a feature (with the training-time fold), one in the hidden layer, two gating, one classifier.
+# Products of a subtree: five a feature (with the training-time fold), the hidden layer, two in gating, the classifier.
 FORWARD = 2 * 5 + 4
 BACKWARD = 2 * FORWARD - 2 * 2  # Each has two gradients; the frames, factors of two products a feature, need none.
 
