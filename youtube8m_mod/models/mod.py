@@ -40,9 +40,11 @@ class MOD(keras.Model):
         self.placement = placement or Placement()
         self.frames = SEGMENT_FRAMES if phase.segments else config.max_frames
         accidents = phase.original_accidents
+        # The original's mixtures and the starter code's baseline use the fused batch norm, its single model does not.
+        unbiased = accidents and (bool(config.branching) or config.pooling == "dbof")
         leaf_options = dict(
             dtype=precision, dropout=phase.dropout, training_rows=phase.batch_size * self.frames,
-            seed=itertools.count(seed), unbiased_moving_variance=accidents and bool(config.branching))
+            seed=itertools.count(seed), unbiased_moving_variance=unbiased)
         whitened = config.feature_sizes[0] if config.pooling == "nextvlad" else 0
         with self.placement.root():
             self.scaling = FeatureScaling(whitened, name="scaling")
