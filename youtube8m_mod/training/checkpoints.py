@@ -231,7 +231,22 @@ def _restore(prefix, model, optimizer, carry_step):
     for path, variable in named.items():
         if list(variable.shape) != shapes[stored[path]]:
             raise _Mismatch(f"{path} has the shape {shapes[stored[path]]} there and {list(variable.shape)} here.")
-    tf.train.Checkpoint(**targets).read(prefix, CHECKPOINT_OPTIONS).assert_existing_objects_matched().expect_partial()
+    for part in _parts(targets):
+        status = tf.train.Checkpoint(**part).read(prefix, CHECKPOINT_OPTIONS)
+        status.assert_existing_objects_matched().expect_partial()
+
+
+def _parts(targets):
+    """The targets in parts of some 256 MB: what is read at once lies in memory twice."""
+    part, size = {}, 0
+    for kind, variables in targets.items():
+        for path, variable in variables.items():
+            part.setdefault(kind, {})[path] = variable
+            size += variable.shape.num_elements() * variable.dtype.size
+            if size > 2**28:
+                yield part
+                part, size = {}, 0
+    yield part
 
 
 def _key(path):
