@@ -89,6 +89,15 @@ def write_file(path, mode="w"):
             raise
 
 
+def read_text(path):
+    """The text in `path`; raises `UserError` where it is not UTF-8."""
+    with open_file(path, "rb") as file:
+        try:
+            return file.read().decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text: {error}.") from error
+
+
 def write_json(path, value):
     """Writes `value` as indented JSON, whole or not at all."""
     with write_file(path) as file:
@@ -97,11 +106,10 @@ def write_json(path, value):
 
 def read_json(path):
     """The JSON value in `path`; raises `UserError` where there is none."""
-    with open_file(path) as file:
-        try:
-            return json.loads(file.read())
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is not JSON: {error}.") from error
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}.") from error
 
 
 def exists(path):

@@ -44,7 +44,7 @@ class FeatureScaling(keras.layers.Layer):
         self.offset = offset
 
     def call(self, features, present_frames=None):
-        quantized = features.dtype == "uint8"
+        quantized = keras.backend.standardize_dtype(features.dtype) == "uint8"
         features = ops.cast(features, "float32")
         if quantized:
             features = features * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET
@@ -57,7 +57,7 @@ class FeatureScaling(keras.layers.Layer):
         """Sets the scale from the dataset's PCA eigenvalues, `(n,)` or `(n, 1)`, n >= whitened_size."""
         eigenvalues = np.asarray(eigenvalues)
         flat = eigenvalues.reshape(-1)
-        if eigenvalues.dtype.kind not in "fiu" or eigenvalues.size != eigenvalues.shape[0] \
+        if eigenvalues.dtype.kind not in "fiu" or eigenvalues.shape[:1] != (eigenvalues.size,) \
                 or flat.size < self.whitened_size or not np.all(flat[:self.whitened_size] >= 0):
             raise UserError(f"The PCA eigenvalues must be an array of at least {self.whitened_size} numbers >= 0, "
                             f"came {eigenvalues.dtype} of shape {eigenvalues.shape}.")

@@ -184,8 +184,7 @@ def write_outputs(parts, outputs):
 
 def read_class_ids(path, num_classes):
     """The classes of a `segment_label_ids.csv`: a header `Index`, then one class a line; ascending."""
-    with files.open_file(path) as file:
-        lines = file.read().splitlines()
+    lines = files.read_text(path).splitlines()
     classes = set()
     for number, line in enumerate(lines, 1):
         text = line.strip()

@@ -173,7 +173,7 @@ def set_eigenvalues(model, path):
     with files.open_file(path, "rb") as file:
         try:
             eigenvalues = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # A damaged header raises what numpy's parser happens to meet.
             raise UserError(f"{path} is not a .npy array of PCA eigenvalues: {_first_line(error)}") from error
     try:
         model.scaling.set_eigenvalues(eigenvalues)
