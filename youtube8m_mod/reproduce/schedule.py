@@ -100,6 +100,8 @@ def _start_worker(threads, log):
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Otherwise the first worker takes all memory of a GPU, and the others end.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from youtube8m_mod.reproduce import work
 
     work.limit_threads(threads)

@@ -88,24 +88,22 @@ def _localization(place, training, seed):
                                    videos(training.leaf_candidates or training.candidates))
         own = {name: scoring.predict(model, judge.videos)["root"] for name, judge in judges.items()}
         write_arrays(os.path.join(train_dir, _VIDEOS), own)
-        return _segment_scores(model, judges, own, own)
+        return {name: found | {"video": judges[name].map(own[name], None)}
+                for name, found in _segment_scores(model, judges, own, own).items()}
 
     return _train(place, training, seed, model, scale.phase(training, len(arrays["ids"])), arrays, score,
                   scale.curve_points if finetuning else 1)
 
 
 def _segment_scores(model, judges, videos, leaf_videos):
-    """{partition: {part: MAP}}; "video" is the dummy prediction.
+    """{partition: {part: MAP}}.
 
     Args:
         videos, leaf_videos: {partition: (V, C)}, video-level probabilities for the whole model and for a leaf alone.
     """
-    scores = {}
-    for name, judge in judges.items():
-        scores[name] = {"video": judge.map(videos[name], None)}
-        for part, values in scoring.predict(model, judge.segments).items():
-            scores[name][part] = judge.map((leaf_videos if part == "leaf" else videos)[name], values)
-    return scores
+    return {name: {part: judge.map((leaf_videos if part == "leaf" else videos)[name], values)
+                   for part, values in scoring.predict(model, judge.segments).items()}
+            for name, judge in judges.items()}
 
 
 def _gap(place, training, seed):
