@@ -47,8 +47,8 @@ class FoldedModel(tf.Module):
     Attributes:
         config: the `ModelConfig`.
         segments: whether the model was trained on 5-frame segments.
-        frames: rows of a batch in training. The mixing nets average over that many, padding included: shorter batches
-            count as padded to it.
+        frames: rows of a batch in training. The mixing nets average over that many, padding included, whatever the
+            rows of a batch; over all frames of an example that has more.
         classes: int `(C,)`, the number of each scored class.
 
     Call arguments of `predict` and `logits`:
@@ -56,7 +56,7 @@ class FoldedModel(tf.Module):
             `config.max_frames` the first count.
         num_frames: `(batch,)`, frames to attend to; None: all.
         present_frames: `(batch,)`, leading frames that exist, others are read as 0; None: all.
-        padded_frames: the number that short batches count as padded to; None: `frames`.
+        padded_frames: the number that shorter examples count as padded to; None: `frames`.
     """
 
     def __init__(self, model, node, precision, classes, placement):
@@ -119,7 +119,10 @@ class FoldedModel(tf.Module):
         # Slices: tf.split has no kernel for bytes on a GPU.
         streams = [self._bytes(features[..., start:end], present) for start, end in zip(ends, ends[1:])]
         total = tf.concat([tf.reduce_sum(tf.cast(stream, tf.float32), axis=1) for stream in streams], axis=-1)
-        mean = total / tf.cast(tf.maximum(count, padded_frames), tf.float32)
+        # By its own length: how far other examples of the batch reach must not matter.
+        own = count if present_frames is None else tf.minimum(tf.cast(present_frames, tf.int32)[:, None], count)
+        rows = tf.maximum(own, padded_frames)
+        mean = total / tf.cast(rows, tf.float32)
         return Inputs(streams, leading(num_frames), tf.fill((batch,), count) if num_frames is None else num_frames, mean)
 
     def _bytes(self, stream, present):
