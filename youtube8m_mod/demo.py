@@ -19,10 +19,10 @@ from youtube8m_mod.report import format_table
 MODEL = "mod_nextvlad_tiny"
 LEAF = "0/0"
 # A tiny model on little data wants larger steps than the paper's, and fewer examples in each.
-PRETRAIN = {"batch_size": 50, "num_epochs": 12, "max_steps": None, "base_learning_rate": 2e-3,
-            "learning_rate_decay_examples": 8_000}
-FINETUNE = {"batch_size": 100, "num_epochs": 10, "base_learning_rate": 1e-3, "dropout": 0.5,
-            "learning_rate_decay_examples": 10_000}
+PRETRAIN = {"batch_size": 50, "num_epochs": 20, "max_steps": None, "base_learning_rate": 5e-3,
+            "learning_rate_decay_examples": 12_000, "dropout": 0.3}
+FINETUNE = {"batch_size": 100, "num_epochs": 6, "base_learning_rate": 1e-3, "learning_rate_decay_examples": 10_000,
+            "dropout": 0.5}
 TIMELINES = 4  # Videos in the picture of classes along time.
 
 
@@ -58,17 +58,14 @@ class Demo:
     def pretrain(self):
         model = config.model_config(MODEL, {"num_classes": self.num_classes})
         self._say("python train.py", train_data_pattern=f"{self.data_dir}/train*.tfrecord", train_dir=self.pretrain_dir,
-                  model=MODEL, rgb_eigenvalues="none", seed=self.seed, set=f"num_classes={self.num_classes}",
-                  **PRETRAIN)
+                  model=MODEL, rgb_eigenvalues="none", seed=self.seed, **_flags(PRETRAIN, num_classes=self.num_classes))
         self._train(model, config.phase_config("pretrain", PRETRAIN), self.pretrain_dir, "train")
 
     def finetune(self):
         from youtube8m_mod.training.run import Run
 
-        named = {key: value for key, value in FINETUNE.items() if key != "dropout"}
         self._say("python finetune.py", train_data_pattern=f"{self.data_dir}/validate*.tfrecord",
-                  pretrained_dir=self.pretrain_dir, train_dir=self.finetune_dir, seed=self.seed,
-                  set=f"dropout={FINETUNE['dropout']}", **named)
+                  pretrained_dir=self.pretrain_dir, train_dir=self.finetune_dir, seed=self.seed, **_flags(FINETUNE))
         self._train(Run.load(self.pretrain_dir).model, config.phase_config("finetune", FINETUNE), self.finetune_dir,
                     "validate", started_from=self.pretrain_dir)
 
@@ -160,8 +157,17 @@ class Demo:
 
     @staticmethod
     def _say(command, **flags):
-        shown = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in flags.items() if value is not None)
+        values = [(name, value) for name, given in flags.items() if given is not None
+                  for value in (given if isinstance(given, list) else [given])]
+        shown = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in values)
         print(f"\n$ {command} {shown}", flush=True)
+
+
+def _flags(phase, **fields):
+    """The flags of a training script for fields of the phase, and of the model; what has no flag goes through --set."""
+    fields["dropout"] = phase["dropout"]
+    named = {name: value for name, value in phase.items() if name != "dropout"}
+    return named | {"set": [f"{name}={value}" for name, value in fields.items()]}
 
 
 def main(argv):
