@@ -56,13 +56,15 @@ def check(pattern, config):
             batch["file"] = np.array([file_numbers[path] for path in batch.pop("path")])
             found.append(batch)
             progress.update(len(batch["file"]))
+    if tally.error:
+        raise tally.error
     columns = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]} if found else {}
     return _summary(reader.paths, spec.kind, tally.counts, columns, classes, rated, time.perf_counter() - started)
 
 
 def _measures(paths, indices, serialized, spec):
     """Numbers of each good record, and counts of classes over all of them."""
-    parsed = parse.fields(serialized, stream.name(paths, indices), spec)
+    parsed = parse.fields(serialized, spec)
     frames = parsed["splits"][1:] - parsed["splits"][:-1]
     empty = tf.zeros([0], tf.int64)
     measures = {"path": paths, "index": indices, "frames": frames, "labels": parsed["labels"].row_lengths(),

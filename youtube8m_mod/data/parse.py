@@ -10,11 +10,11 @@ from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 
 
-def fields(serialized, names, spec):
+def fields(serialized, spec):
     """Takes records apart.
 
     Args:
-        serialized: string (B,). names: string (B,), for messages. spec: `records.RecordSpec`.
+        serialized: string (B,). spec: `records.RecordSpec`.
 
     Returns:
         A dict of what they hold: `valid` bool scalar: all can be read, without which the rest means nothing; `id`
@@ -23,7 +23,7 @@ def fields(serialized, names, spec):
         `starts`, ragged, and `classes` and `scores`, of all.
 
     Raises:
-        InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types, with the name in its message.
+        InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types.
     """
     # An Example parses as a SequenceExample that has a context only.
     context_types = {key: tf.string for key in spec.id_keys} | {records.LABELS_KEY: tf.int64}
@@ -37,7 +37,7 @@ def fields(serialized, names, spec):
                           records.SEGMENT_SCORES_KEY: tf.float32}
     context, lists, _ = tf.io.parse_sequence_example(
         serialized, {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in context_types.items()},
-        {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in list_types.items()}, names)
+        {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in list_types.items()})
 
     video_id, found = _ids([context[key] for key in spec.id_keys])
     labels = context[records.LABELS_KEY]

@@ -15,7 +15,6 @@ M is `max_frames` for videos and 5 for segments. Records are numbered from 0 in 
 
 import contextlib
 import functools
-import re
 
 import numpy as np
 import tensorflow as tf
@@ -102,7 +101,8 @@ class Reader:
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_RECORDS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
             data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
-        data = data.prefetch(2)
+        # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
+        data = data.take_while(lambda batch: stream.tell(tally.all_is_well, [])).prefetch(2)
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -113,7 +113,8 @@ class Batches:
     """One pass over the data: iterate over it for batches, with errors as `UserError`.
 
     Where something else iterates over `dataset` (`fit`, a distribution strategy), do it inside
-    `with batches.named_errors():` and call `finish()` at the end of the pass.
+    `with batches.named_errors():` and call `finish()` at the end of the pass: by itself, `dataset` just ends where
+    something is bad.
 
     Attributes:
         dataset: the `tf.data.Dataset`.
@@ -129,37 +130,19 @@ class Batches:
 
     def __iter__(self):
         with self.named_errors():
-            for batch in self.dataset:
-                if self._tally.error:
-                    raise self._tally.error
-                yield batch
+            yield from self.dataset
         self.finish()
 
     @contextlib.contextmanager
     def named_errors(self):
-        """Turns errors that records raise inside TensorFlow into a `UserError` that names file and record."""
-        try:
-            yield
-        except tf.errors.OpError as error:
-            self._explain(error)
-            if self._tally.error:
-                raise self._tally.error from error
-            raise
+        """Raises `UserError` at its end where something bad, at which `dataset` ended, was met inside."""
+        yield
+        if self._tally.error:
+            raise self._tally.error
 
     def finish(self):
         """Raises `UserError` where the pass, now over, met too many bad records, or none at all."""
-        if self._tally.error:
-            raise self._tally.error
         self._tally.ended()
-
-    def _explain(self, error):
-        """Finds the record that the parser did not like: its message holds the name that `stream.name` gave."""
-        named = re.search(r"<record (\d+) of (.*?)>", error.message, re.DOTALL)
-        if named and not self._tally.error:
-            index, path = int(named[1]), named[2]
-            serialized = next(tf.data.TFRecordDataset(path).skip(index).as_numpy_iterator())
-            with contextlib.suppress(UserError):
-                self._tally.sift([path.encode()], [index], [serialized])
 
 
 def _shuffled(data, random, buffer):
@@ -167,19 +150,18 @@ def _shuffled(data, random, buffer):
 
 
 def _parse_batch(paths, indices, serialized, *, spec, max_frames, tally):
-    """From records to videos, or to the rated segments of all; raises where one is bad."""
-    parsed = parse.fields(serialized, stream.name(paths, indices), spec)
+    """From records to videos, or to the rated segments of all; an empty batch where one is bad."""
+    empty = parse.nothing(spec, max_frames)
 
-    def examples():
-        if not spec.segments:
-            return parse.videos(parsed, spec, max_frames)
-        batch = parse.segments(parsed, spec)
+    def examples(serialized):
+        parsed = parse.fields(serialized, spec)
+        make = functools.partial(parse.segments, parsed, spec) if spec.segments else functools.partial(
+            parse.videos, parsed, spec, max_frames)
+        return parsed["valid"], tf.cond(parsed["valid"], make, lambda: empty)
+
+    valid, batch = stream.attempt(examples, (serialized,), (False, empty))
+    tf.cond(valid, lambda: True, lambda: tf.reduce_all(stream.tell(tally.sift, [paths, indices, serialized], [None])))
+    if spec.segments:
         past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
         tf.cond(past_end > 0, lambda: stream.tell(tally.past_end, [past_end]), lambda: False)
-        return batch
-
-    def bad():
-        stream.tell(tally.sift, [paths, indices, serialized], shape=[None])
-        return parse.nothing(spec, max_frames)
-
-    return tf.cond(parsed["valid"], examples, bad)
+    return batch

@@ -8,21 +8,23 @@ CHUNK = 16  # Records that go through the stages together.
 _READ_BUFFER = 1 << 20
 
 
-def tell(method, values, dtype=tf.bool, shape=()):
+def tell(method, values, shape=(), dtype=tf.bool):
     """Calls a method of the tally from the graph."""
     return tf.ensure_shape(tf.numpy_function(method, values, dtype), shape)
 
 
-def name(path, index):
-    """A record's name for the parser; `Batches` knows it again in the parser's message."""
-    return tf.strings.join(["<record ", tf.strings.as_string(index), " of ", path, ">"])
+def attempt(function, values, otherwise):
+    """`function(*values)` in the graph, or `otherwise` where it raises."""
+    # A dataset is the one thing in a graph that can go on after an error.
+    data = tf.data.Dataset.from_tensors(values).map(function).ignore_errors()
+    return data.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()
 
 
 def numbered(paths, tally, open_files):
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        count = tell(tally.opened, [path], tf.int64)
+        count = tell(tally.opened, [path], dtype=tf.int64)
         # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
         # marks the end.
         data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors().batch(CHUNK)
@@ -47,18 +49,14 @@ def numbered(paths, tally, open_files):
 def only_good(data, spec, tally):
     """The records of a `numbered` stream that can be read; the tally hears of the others."""
 
-    def all_valid(names, serialized):
-        return parse.fields(serialized, names, spec)["valid"]
+    def all_valid(serialized):
+        return parse.fields(serialized, spec)["valid"]
 
     def keep_good(paths, indices, serialized):
-        # The parser raises on malformed bytes; in a graph, a dataset alone can go on after it.
-        checked = tf.data.Dataset.from_tensors((name(paths, indices), serialized)).map(all_valid).ignore_errors()
-        good = checked.concatenate(tf.data.Dataset.from_tensors(False)).take(1).get_single_element()
-
         def sifted():
-            keep = tell(tally.sift, [paths, indices, serialized], shape=[None])
+            keep = tell(tally.sift, [paths, indices, serialized], [None])
             return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
 
-        return tf.cond(good, lambda: (paths, indices, serialized), sifted)
+        return tf.cond(attempt(all_valid, (serialized,), False), lambda: (paths, indices, serialized), sifted)
 
     return data.batch(CHUNK).map(keep_good, num_parallel_calls=tf.data.AUTOTUNE).unbatch()

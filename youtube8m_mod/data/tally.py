@@ -49,22 +49,31 @@ class Tally:
 
     def __init__(self, spec, skip_bad, max_bad_share, kept=20):
         self.counts = Counts()
-        self.error = None  # The UserError that was raised in the graph, which shows it as an error of TensorFlow.
+        self.error = None  # The first UserError; nothing is told any more after it.
         self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
         self._bad_of_file = collections.Counter()
         self._closed_files = set()
         self._lock = threading.Lock()
 
+    def all_is_well(self):
+        return np.bool_(self.error is None)
+
     def opened(self, path):
         """Number of records that can be read from the file `path`, int64; -1 means all."""
-        with self._remembered_error():
+        count = 0
+        if self.error:
+            return np.int64(count)
+        with self._remembered_error(path):
             shards.check_readable(path.decode())
-            return np.int64(shards.count_whole(path.decode()))
+            count = shards.count_whole(path.decode())
+        return np.int64(count)
 
     def closed(self, path, count, offset):
         """The file `path` gave `count` records, and no more from byte `offset` on. Returns False."""
-        path = path.decode()
-        with self._remembered_error(), self._lock:
+        if self.error:
+            return np.False_
+        with self._remembered_error(path), self._lock:
+            path = path.decode()
             damaged = int(offset) != shards.size(path)
             self.counts.records += int(count) + damaged
             if damaged:
@@ -77,19 +86,19 @@ class Tally:
 
     def sift(self, paths, indices, batch):
         """Which of some records (number `indices[i]` of `paths[i]`) can be read: bool (B,)."""
-        with self._remembered_error(), self._lock:
-            good = np.array([self._is_good(serialized) for serialized in batch])
-            for i in np.flatnonzero(~good):
+        good = np.array([self._is_good(serialized) for serialized in batch])
+        for i in np.flatnonzero(~good):
+            with self._remembered_error(paths[i]), self._lock:
                 path = paths[i].decode()
                 reason, sentence = problems.problem(batch[i], self._spec) or ("malformed", "TensorFlow cannot parse it")
                 video_id = problems.video_id(batch[i], self._spec)
                 named = f' (id "{video_id[:64]}")' if video_id else ""
                 self._bad(reason, path, int(indices[i]), f"{path}, record {indices[i]}{named}: {sentence}.")
-            return good
+        return good
 
     def _is_good(self, serialized):
         try:
-            return bool(parse.fields([serialized], [""], self._spec)["valid"])
+            return bool(parse.fields([serialized], self._spec)["valid"])
         except tf.errors.InvalidArgumentError:
             return False
 
@@ -100,7 +109,9 @@ class Tally:
         return np.False_
 
     def ended(self):
-        """The pass is over. Raises `UserError` where too much was bad, or nothing there."""
+        """The pass is over. Raises `UserError` where it ended early, too much was bad, or nothing there."""
+        if self.error:
+            raise self.error
         if not self.counts.records:
             raise UserError(f"The {len(self._closed_files):,} files hold no record.")
         self._judge(sum(self.counts.bad.values()), 0)
@@ -120,9 +131,11 @@ class Tally:
                             f"{self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0][2]}")
 
     @contextlib.contextmanager
-    def _remembered_error(self):
+    def _remembered_error(self, path):
+        """Keeps the first error, which stops the pass; of the file `path`, where it does not name it itself."""
         try:
             yield
         except UserError as error:
             self.error = self.error or error
-            raise
+        except (OSError, tf.errors.OpError) as error:
+            self.error = self.error or UserError(f"Cannot read {path.decode()}: {error}.")
