@@ -112,7 +112,7 @@ def mutate_record(random, serialized):
     if random.random() < 0.25:
         return mutate_bytes(random, serialized)
     record = tf.train.SequenceExample.FromString(serialized)
-    for _ in range(random.randint(1, 3)):
+    for _ in range(random.choice((1, 1, 2, 3))):
         context, lists = record.context.feature, record.feature_lists.feature_list
         if lists and random.random() < 0.5:
             _mutate_frames(random, lists)

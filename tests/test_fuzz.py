@@ -1,0 +1,63 @@
+"""A few hundred of the cases of `benchmarks.fuzz`, and that it would notice."""
+
+import random
+import time
+import types
+
+import pytest
+
+from benchmarks import fuzz, mutations
+from benchmarks.fuzz_targets import SHARES, TARGETS
+from youtube8m_mod.errors import UserError
+
+CASES = {"records": 100, "shards": 4, "truth": 12, "submissions": 70, "label caches": 60, "predictions": 30,
+         "class ids": 20, "run files": 60, "overrides": 60, "histories": 20, "arrays": 20, "eigenvalues": 20,
+         "checkpoints": 15}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_ends_in_a_result_or_in_an_error_of_ours(tmp_path, kind):
+    outcomes, done = set(), 0
+    for number, found, failure in fuzz.run_kind(kind, CASES[kind], seed=1, folder=str(tmp_path)):
+        assert not failure, f"{kind} {number}: {failure}"
+        outcomes |= set(found)
+        done += sum(found.values())
+    assert done >= CASES[kind]
+    assert fuzz.RESULT in outcomes or CASES[kind] < 10  # Where there are enough, not all is refused.
+
+
+def test_every_kind_is_tried():
+    assert set(CASES) == set(TARGETS) == set(SHARES) and abs(sum(SHARES.values()) - 1) < 1e-9
+
+
+def raising(error):
+    def target(_):
+        raise error
+
+    return target
+
+
+@pytest.mark.parametrize("target, outcome", [
+    (raising(KeyError("x")), "KeyError"), (raising(RecursionError()), "RecursionError"),
+    (raising(UserError("")), "error without a good sentence"),
+    (lambda _: time.sleep(5), "TooLong")])
+def test_a_failure_is_noticed(monkeypatch, target, outcome):
+    monkeypatch.setattr(fuzz, "SECONDS", 1 if outcome == "TooLong" else 60)
+    outcomes, failure = fuzz.run_case(target, 0, "case")
+    assert outcomes == {outcome: 1} and failure is not None
+
+
+def test_memory_is_noticed(monkeypatch):
+    peaks = iter((1_000_000, 1_000_000 + 600 * 1024))  # In kilobytes, before and after.
+    monkeypatch.setattr(fuzz.resource, "getrusage", lambda _: types.SimpleNamespace(ru_maxrss=next(peaks)))
+    assert fuzz.run_case(lambda _: None, 0, "case") == ({"memory": 1}, "600 MB")
+
+
+def test_a_case_is_the_same_each_time(tmp_path):
+    texts = [mutations.mutate_text(random.Random("0/submissions/7"), b"a,b\nc,d\n") for _ in range(2)]
+    assert texts[0] == texts[1] != mutations.mutate_text(random.Random("0/submissions/8"), b"a,b\nc,d\n")
+
+
+def test_an_error_shows_what_came_on_one_short_line():
+    text = str(UserError("came \"a\nb\x00\ud800" + "x" * 100_000 + "\"."))
+    assert text.startswith(r'came "a\nb\x00\ud800xxx') and text.endswith('xxx".') and len(text) < 2100
