@@ -147,14 +147,18 @@ class MOD(keras.Model):
             for kind, values in own.items():
                 terms[kind].update(values)
 
-        gradients = []
+        gradients, done = [], {}
         for index, (tape, output) in enumerate(zip(tapes, outputs)):
-            with self.placement.subtree(index):
+            # Backward passes that share a device take turns: gradients of all of them at once fill the memory.
+            device = self.placement.device_of(index)
+            with self.placement.subtree(index), tf.control_dependencies(done.get(device)):
                 variables = [v.value for v in self.subtrees[index].trainable_variables]
                 targets, weights = [totals[index]], [tf.ones(())]
                 if logit_gradients[index] is not None:
                     targets, weights = targets + [output.logits], weights + [logit_gradients[index]]
-                gradients += tape.gradient(targets, variables, output_gradients=weights)
+                own_gradients = tape.gradient(targets, variables, output_gradients=weights)
+                done[device] = [tf.group(own_gradients)]
+            gradients += own_gradients
         return terms, gradients + list(root_gradients)
 
     @property
