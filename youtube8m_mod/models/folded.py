@@ -21,7 +21,7 @@ ZERO_BYTE = -DEQUANTIZE_OFFSET / DEQUANTIZE_SCALE  # The (fractional) byte that 
 PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
 
-def fold(model, node="", precision="float32", classes=None, placement=None):
+def fold(model, node="", precision="float32", classes=None, placement=None, kernels_right=False):
     """The inference form of a trained `MOD` or of a part of it.
 
     Args:
@@ -31,6 +31,7 @@ def fold(model, node="", precision="float32", classes=None, placement=None):
             between them: normalisation, mixing and the classifier stay float32.
         classes: numbers of the classes to score, in the order of the output; None: all.
         placement: a `Placement` of the subtrees; None: the model's.
+        kernels_right: use weights as right factors of matmuls only: slower here, but what TFLite quantises.
 
     Returns:
         a `FoldedModel`.
@@ -38,7 +39,7 @@ def fold(model, node="", precision="float32", classes=None, placement=None):
     Raises:
         UserError: there is no such node, precision or class.
     """
-    return FoldedModel(model, node, precision, classes, placement or model.placement)
+    return FoldedModel(model, node, precision, classes, placement or model.placement, kernels_right)
 
 
 class FoldedModel(tf.Module):
@@ -59,7 +60,7 @@ class FoldedModel(tf.Module):
         padded_frames: the number that shorter examples count as padded to; None: `frames`.
     """
 
-    def __init__(self, model, node, precision, classes, placement):
+    def __init__(self, model, node, precision, classes, placement, kernels_right):
         super().__init__()
         config = self.config = model.config
         if precision not in PRECISIONS:
@@ -70,7 +71,8 @@ class FoldedModel(tf.Module):
             check_classes(classes, config.num_classes)
         self.classes = np.arange(config.num_classes) if classes is None else np.asarray(classes)
         scale = np.asarray(model.scaling.scale, np.float64)
-        settings = Settings((DEQUANTIZE_SCALE * scale, -model.scaling.offset * scale), self.dtype, classes)
+        settings = Settings((DEQUANTIZE_SCALE * scale, -model.scaling.offset * scale), self.dtype, classes,
+                            kernels_right)
 
         path = parse_path(node, config.branching)
         self.devices = range(len(model.subtrees)) if not path else path[:1]  # A number of the placement each.

@@ -29,11 +29,19 @@ class Inputs(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How nodes are folded: (scale, shift) of the input, the dtype of the large matmuls, the classes (None: all)."""
+    """How nodes are folded.
+
+    Attributes:
+        input_map: (scale, shift) of the input.
+        dtype: of the large matmuls.
+        classes: numbers of the classes to score; None: all.
+        kernels_right: use weights as right factors only, as TFLite's int8 kernels want them.
+    """
 
     input_map: tuple
     dtype: Any
     classes: Any
+    kernels_right: bool
 
 
 def fold_node(node, settings):
@@ -116,6 +124,7 @@ class FoldedNeXtVLAD(tf.Module):
     def __init__(self, leaf, settings):
         super().__init__()
         self.dtype = settings.dtype
+        self.project = _project if settings.kernels_right else _project_few
         self.poolings, start = [], 0
         for pooling, size in zip(leaf.poolings, leaf.config.feature_sizes):
             input_map = [part[start:start + size] for part in settings.input_map]
@@ -136,10 +145,10 @@ class FoldedNeXtVLAD(tf.Module):
 
     def __call__(self, inputs):
         pooled = [pooling(frames, inputs.attended) for pooling, frames in zip(self.poolings, inputs.streams)]
-        hidden = _project_few(tf.concat(pooled, axis=1), self.hidden, self.hidden_bias)
+        hidden = self.project(tf.concat(pooled, axis=1), self.hidden, self.hidden_bias)
         gates = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden, self.squeeze), self.squeeze_bias))
         hidden = tf.cast(hidden * tf.sigmoid(tf.matmul(gates, self.excite)), tf.float32)
-        return _project_few(hidden, self.classifier, self.classifier_bias)
+        return self.project(hidden, self.classifier, self.classifier_bias)
 
 
 class FoldedDBoF(tf.Module):

@@ -98,12 +98,15 @@ class Recorder:
         return self.random.integers(0, 256, (batch, frames, self.model.config.feature_size), np.uint8)
 
     def _videos(self, features, lengths):
-        answers = []
-        for video, length in zip(features, np.minimum(lengths, self.model.config.max_frames)):
-            video = np.pad(video[:length], ((0, max(self.model.frames - length, 0)), (0, 0)))
-            attended = max(length, SEGMENT_FRAMES) if self.model.phase.segments else length
-            answers.append(self._answer(video[np.newaxis], [attended], [length]))
-        return np.concatenate(answers)
+        lengths = np.minimum(lengths, self.model.config.max_frames)
+        rows = np.maximum(lengths, self.model.frames)  # Each video is padded by itself: its length alone decides.
+        attended = np.maximum(lengths, SEGMENT_FRAMES) if self.model.phase.segments else lengths
+        answers = np.zeros((len(lengths), len(self.classes)), np.float32)
+        for count in np.unique(rows):
+            padded = np.pad(features[:, :count], ((0, 0), (0, max(count - features.shape[1], 0)), (0, 0)))
+            alike = rows == count
+            answers[alike] = self._answer(padded[alike], attended[alike], lengths[alike])
+        return answers
 
     def _answer(self, features, num_frames, present_frames):
         output = self.model.tree({"features": tf.constant(features),
