@@ -21,7 +21,7 @@ demo: install
 	$(BIN)/python -m youtube8m_mod.demo --output_dir='$(OUT)' $(if $(BANK),--bank='$(BANK)')
 
 test: install
-	$(BIN)/python -m pytest tests -q
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile
 
 bench: install
 	for script in step inference input ranking evaluation; do \

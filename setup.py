@@ -29,6 +29,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],  # CUDA's libraries from the package index.
-        "test": ["pytest", "hypothesis"],  # Property tests of ranking and metric.
+        # hypothesis: property tests of ranking and metric. pytest-xdist: two files of tests at a time.
+        "test": ["pytest", "pytest-xdist", "hypothesis"],
     },
 )

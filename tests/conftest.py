@@ -26,13 +26,29 @@ def close():
     def check(item, what, actual, expected, absolute=0.0, relative=0.0, each=0.0):
         difference, ratio = golden_data.max_differences(actual, expected, bool(each))
         relative = each or relative
-        seen = _SEEN.setdefault((item, what), [0.0, 0.0, absolute, relative])
-        seen[0], seen[1] = max(seen[0], difference), max(seen[1], ratio)
+        _remember(item, what, difference, ratio, absolute, relative)
         assert difference <= absolute or ratio <= relative, (
             f"{item} {what}: off by {difference:.3g} absolute (allowed {absolute:g}), {ratio:.3g} relative "
             f"(allowed {relative:g})")
 
     return check
+
+
+def _remember(item, what, difference, ratio, absolute, relative):
+    seen = _SEEN.setdefault((item, what), [0.0, 0.0, absolute, relative])
+    seen[0], seen[1] = max(seen[0], difference), max(seen[1], ratio)
+
+
+def pytest_sessionfinish(session):
+    """A worker process hands what it saw to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["differences"] = [[*key, *values] for key, values in _SEEN.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for difference in getattr(node, "workeroutput", {}).get("differences", []):
+        _remember(*difference)
 
 
 def pytest_terminal_summary(terminalreporter):
