@@ -16,6 +16,7 @@ from youtube8m_mod import files
 from youtube8m_mod.data.records import frame_level_record, write_shard
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.labels import RatedLabels
+from youtube8m_mod.export import Export
 from youtube8m_mod.localization.arrays import write_arrays
 from youtube8m_mod.localization.submission import write_submission
 from youtube8m_mod.models.mod import MOD
@@ -110,6 +111,14 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path_factory, 
     finally:
         tf.config.run_functions_eagerly(False)
     assert checkpoints.steps(tmp_path) == [2] and not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
+def test_a_full_disk_leaves_no_half_export(tmp_path):
+    run = tiny.run(max_steps=1, model=("hidden_size=64", "num_classes=400"))
+    model = MOD(run.model, run.phase)
+    with small_disk(), pytest.raises(UserError, match=f"Cannot write {tmp_path}/1: "):
+        Export().save_model(model, f"{tmp_path}/1")
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, MemoryError])

@@ -71,14 +71,15 @@ class Export:
             folded = self._fold(model, precision=self.precision)
             names_path = self._write_label_names(folded, scratch)
             signatures = Signatures(folded, self.top_k, names_path)
-            tf.saved_model.save(signatures, folder, signatures.concrete_functions())
+            with files.named_errors(output_dir, "write"):
+                tf.saved_model.save(signatures, folder, signatures.concrete_functions())
             if devices := device_strings(folder):
                 raise UserError(f"The exported model asks for the devices {', '.join(devices)}, none was expected.")
             recorder = Recorder(model, self.node, folded.classes, self.top_k)
             requests = recorder.requests()
             difference = bless(folder, recorder, requests, TOLERANCES[self.precision])
             files.make_dirs(f"{folder}/assets.extra")
-            with tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
+            with files.named_errors(output_dir, "write"), tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
                 for request in requests:
                     writer.write(prediction_log(self.model_name, request.signature, request.inputs))
             summary = self._summary(model) | {"largest_difference": difference}

@@ -30,7 +30,7 @@ def _gfile(path):
 
 
 @contextlib.contextmanager
-def _named_errors(path, doing):
+def named_errors(path, doing):
     """Turns the file system's errors into one sentence that names `path`."""
     try:
         yield
@@ -55,7 +55,7 @@ def _named_errors(path, doing):
 def open_file(path, mode="r"):
     """Opens `path` for reading; raises `UserError` naming the path where it cannot."""
     gfile = _gfile(path)
-    with _named_errors(path, "read"):
+    with named_errors(path, "read"):
         if gfile:
             file = gfile.GFile(path, mode)
             file.size()  # GFile opens lazily: fail here, not at the first read.
@@ -72,7 +72,7 @@ def write_file(path, mode="w"):
     path = os.fspath(path)
     gfile = _gfile(path)
     partial = f"{path}.partial-{uuid.uuid4().hex[:8]}"
-    with _named_errors(path, "write"):
+    with named_errors(path, "write"):
         make_dirs(os.path.dirname(path))
         file = gfile.GFile(partial, mode) if gfile else open(
             partial, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
@@ -136,14 +136,14 @@ def list_dir(path):
     if not is_dir(path):
         return []
     gfile = _gfile(path)
-    with _named_errors(path, "list"):
+    with named_errors(path, "list"):
         return sorted(name.rstrip("/") for name in (gfile.listdir(path) if gfile else os.listdir(path)))
 
 
 def make_dirs(path):
     if path:
         gfile = _gfile(path)
-        with _named_errors(path, "make the folder"):
+        with named_errors(path, "make the folder"):
             gfile.makedirs(path) if gfile else os.makedirs(path, exist_ok=True)
 
 
