@@ -2,10 +2,10 @@
 
     python -m benchmarks.workers [--steps=40] [--timeout=10]
 
-Four workers on this machine's loopback each train a subtree of a tiny MOD. In one run one of them is killed (SIGKILL),
-in another one is frozen (SIGSTOP): each time the run must end with a message that names the worker, within the timeout,
-and the same command must go on from the last checkpoint when the worker is back. Each run's last checkpoint is
-compared with that of a run on four devices of one process that nobody disturbed.
+Four workers on this machine's loopback each train a subtree of a tiny mixture. In one run one of them is killed
+(SIGKILL), in another one is frozen (SIGSTOP): each time the run must end with a message that names the worker, within
+the timeout, and the same command must go on from the last checkpoint when the worker is back. Each run's last
+checkpoint is compared with that of a run on four devices of one process that nobody disturbed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from youtube8m_mod.data import miniature
 from youtube8m_mod.errors import UserError, run_main
 from youtube8m_mod.report import format_table
 
-MODEL = ("--model=mod_nextvlad_tiny", "--rgb_eigenvalues=none", "--set=branching=4x2", "--set=num_classes=60",
+MODEL = ("--model=mod_nextvlad_tiny", "--rgb_eigenvalues=none", "--set=branching=4", "--set=num_classes=60",
          "--set=clusters=8", "--set=hidden_size=32", "--batch_size=16", "--num_epochs=1000")
 CHECKPOINT_STEPS = 5
 VICTIM = 2

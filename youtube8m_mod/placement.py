@@ -53,7 +53,7 @@ class Placement:
         return PlacedStep(function)
 
     def guard(self):
-        """A scope for the run: a worker that dies or freezes in it ends it with a `UserError` that names it."""
+        """A scope for the run: a worker that dies or freezes in it ends the process with a message that names it."""
         return self.cluster.guard() if self.cluster else contextlib.nullcontext()
 
 
