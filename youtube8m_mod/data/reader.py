@@ -63,6 +63,9 @@ class Reader:
         whole = self.spec.kind == records.VIDEO_LEVEL
         self.max_frames = SEGMENT_FRAMES if segments else max_frames or (1 if whole else config.max_frames)
         self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
+        # Traced once, not in every pass.
+        self._examples = tf.function(functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),
+                                     input_signature=[tf.TensorSpec([None], tf.string)])
 
     def read(self, batch_size, *, seed=None, epoch=0, skip_batches=0, drop_remainder=False, paths=None,
              shuffle_buffer=None):
@@ -92,7 +95,7 @@ class Reader:
         data = stream.numbered(paths, tally, 1 if random is None else _OPEN_FILES)
         if self.skip_bad_records:
             data = stream.only_good(data, self.spec, tally)
-        parse_batch = functools.partial(_parse_batch, spec=self.spec, max_frames=self.max_frames, tally=tally)
+        parse_batch = functools.partial(self._parse_batch, tally)
         if self.spec.segments:
             data = data.batch(stream.CHUNK).map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
@@ -107,6 +110,17 @@ class Reader:
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return Batches(data.with_options(options), tally)
+
+    def _parse_batch(self, tally, paths, indices, serialized):
+        """From records to examples; an empty batch where one is bad."""
+        nothing = (False, parse.nothing(self.spec, self.max_frames))
+        good, batch = stream.attempt(self._examples, (serialized,), nothing)
+        tf.cond(good, lambda: True,
+                lambda: tf.reduce_all(stream.tell(tally.sift, [paths, indices, serialized], [None])))
+        if self.spec.segments:
+            past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
+            tf.cond(past_end > 0, lambda: stream.tell(tally.past_end, [past_end]), lambda: False)
+        return batch
 
 
 class Batches:
@@ -149,19 +163,9 @@ def _shuffled(data, random, buffer):
     return data if random is None else data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
 
 
-def _parse_batch(paths, indices, serialized, *, spec, max_frames, tally):
-    """From records to videos, or to the rated segments of all; an empty batch where one is bad."""
-    empty = parse.nothing(spec, max_frames)
-
-    def examples(serialized):
-        parsed = parse.fields(serialized, spec)
-        make = functools.partial(parse.segments, parsed, spec) if spec.segments else functools.partial(
-            parse.videos, parsed, spec, max_frames)
-        return parsed["valid"], tf.cond(parsed["valid"], make, lambda: empty)
-
-    valid, batch = stream.attempt(examples, (serialized,), (False, empty))
-    tf.cond(valid, lambda: True, lambda: tf.reduce_all(stream.tell(tally.sift, [paths, indices, serialized], [None])))
-    if spec.segments:
-        past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
-        tf.cond(past_end > 0, lambda: stream.tell(tally.past_end, [past_end]), lambda: False)
-    return batch
+def _examples(serialized, spec, max_frames):
+    """(all records are good, a batch of the videos or of all their rated segments; an empty one where they are not)"""
+    parsed = parse.fields(serialized, spec)
+    make = functools.partial(parse.segments, parsed, spec) if spec.segments else functools.partial(
+        parse.videos, parsed, spec, max_frames)
+    return parsed["valid"], tf.cond(parsed["valid"], make, lambda: parse.nothing(spec, max_frames))
