@@ -54,7 +54,7 @@ def inference_command(row):
         # With the segment's exponent 0, only the video's probability is left of Eq. 1.
         flags |= {"video_exponent": 1.0, "segment_exponent": 0.0}
     elif row.part == "leaf":
-        flags |= {"node": "/".join("0" for _ in training.tree), "video_train_dir": f"runs/{training.leaf_candidates}"}
+        flags |= {"node": "/".join("0" for _ in training.tree), "video_train_dir": f"runs/{training.shared_candidates}"}
     elif training.phase == "finetune" and training.candidates != training.pretraining:
         flags["video_train_dir"] = f"runs/{training.candidates}"
     return _command("inference.py", **flags)
@@ -76,7 +76,7 @@ def full_scale(names=None):
             lines.append("# Averages are formed in the miniature only: inference.py has no such part of a model.")
             continue
         wanted = [training.pretraining, training.candidates]
-        wanted += [training.leaf_candidates] if row.part == "leaf" else []
+        wanted += [training.shared_candidates] if row.part == "leaf" else []
         for name in dict.fromkeys(filter(None, [*wanted, training.name])):
             if name not in done:
                 done.add(name)

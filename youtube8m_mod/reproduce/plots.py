@@ -53,11 +53,14 @@ def map_against_temperature(entries):
     figure, (here, paper) = _panels(2, (10, 3.4))
     positions = range(len(TEMPERATURES))
     for part, label, colour in (("root", "mixture", COLOURS[0]), ("average", "plain average of its leaves", COLOURS[2]),
-                                ("leaf", "one leaf", COLOURS[1])):
+                                ("shared root", "mixture, shared candidates", COLOURS[4]),
+                                ("leaf", "one leaf, shared candidates", COLOURS[1])):
         found = [Summary.of(scores(entries, f"finetune_mix_nextvlad_T{t}", part).values()) for t in TEMPERATURES]
         if not all(found):
-            return None
+            continue
         _errorbar(here, positions, found, label=label, color=colour)
+    if not here.containers:
+        return None
     single = Summary.of(row_scores(entries, ROWS["nextvlad"]).values())
     if single:
         here.axhline(single.mean, color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")

@@ -41,7 +41,8 @@ class Training:
         temperature: T of the phase; 0: no distillation.
         pretraining: name of the training that a finetuning starts from; None: from scratch.
         candidates: name of the pretraining whose video probabilities give candidates and P_vid (Eq. 1).
-        leaf_candidates: the same for a leaf alone: a single model, as the other models are removed.
+        shared_candidates: the same for a leaf alone (a single model, as the other models are removed), and to compare
+            all rows on the same candidates.
         branching: of the tree, where not the named model's.
     """
 
@@ -51,14 +52,14 @@ class Training:
     temperature: float
     pretraining: str | None = None
     candidates: str | None = None
-    leaf_candidates: str | None = None
+    shared_candidates: str | None = None
     branching: tuple[int, ...] | None = None
     variation: str = "base"
 
     @property
     def needs(self):
         """Names of the trainings that come before."""
-        return tuple(dict.fromkeys(filter(None, (self.pretraining, self.candidates, self.leaf_candidates))))
+        return tuple(dict.fromkeys(filter(None, (self.pretraining, self.candidates, self.shared_candidates))))
 
     @property
     def tree(self):
@@ -112,8 +113,8 @@ def _suffix(variation):
 def _trainings():
     found = [
         *_pair("nextvlad", "nextvlad", 0, 1),
-        Training("scratch_dbof", "dbof", "finetune", 0, None, "pretrain_nextvlad"),
-        Training("scratch_nextvlad", "nextvlad", "finetune", 0, None, "pretrain_nextvlad"),
+        Training("scratch_dbof", "dbof", "finetune", 0, None, "pretrain_nextvlad", "pretrain_nextvlad"),
+        Training("scratch_nextvlad", "nextvlad", "finetune", 0, None, "pretrain_nextvlad", "pretrain_nextvlad"),
         *_pair("nextvlad_large", "nextvlad_large", 0, 1),
         # Without distillation means none in pretraining either.
         *(training for temperature in TEMPERATURES

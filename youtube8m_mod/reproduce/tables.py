@@ -40,19 +40,24 @@ class Summary:
         return f"{self.mean:.4f}" if self.std is None else f"{self.mean:.4f} ± {self.std:.4f}"
 
 
-def scores(entries, training, part, partition="test"):
-    """{seed: score} of a part of a trained model, from the results' entries."""
+def scores(entries, training, part, partition="test", shared=False):
+    """{seed: score} of a part of a trained model, from the results' entries.
+
+    Args:
+        shared: on the video-level probabilities that all rows share, not on the model's own.
+    """
     found = {}
     for name, entry in entries.items():
         own, _, seed = name.rpartition("/")
         if own == training and part in entry["scores"][partition]:
-            found[int(seed)] = entry["scores"][partition][part]
+            scored = entry["scores"][partition]
+            found[int(seed)] = scored.get(f"shared {part}", scored[part]) if shared else scored[part]
     return found
 
 
-def row_scores(entries, row, partition="test"):
+def row_scores(entries, row, partition="test", shared=False):
     """{seed: score} of a `Row`."""
-    return scores(entries, row.training, row.part, partition)
+    return scores(entries, row.training, row.part, partition, shared)
 
 
 def paired(better, worse):
@@ -88,12 +93,14 @@ def map_table(entries):
     for row in ROWS.values():
         found = row_scores(entries, row)
         own = Summary.of(found.values())
+        shared = Summary.of(row_scores(entries, row, shared=True).values())
         validation = Summary.of(row_scores(entries, row, "validation").values())
         parameters = next((entry["parameters"] for name, entry in entries.items()
                            if name.rpartition("/")[0] == row.training), None)
         table.append({
             "table": row.table, "row": row.title, "parameters": parameters if row.part in ("root", "video") else None,
             "MAP": own and str(own),
+            "on shared candidates": shared and str(shared),
             "minus NeXtVLAD": None if row.name == "nextvlad" else signed(paired(found, reference)),
             "validation MAP": validation and str(validation),
             "paper, private": row.paper and row.paper[0], "paper, public": row.paper and row.paper[1],
@@ -126,14 +133,22 @@ def best_of_curve(entries, row):
 
 
 def claims_table(entries, claims, rows=ROWS):
-    """What the paper says, what it measured, and what comes out here."""
+    """What the paper says, what it measured, and what comes out here.
+
+    The verdict goes by whole pipelines, each row with the video-level probabilities of its own pretraining; the second
+    one by the segment classifiers alone, on the same video-level probabilities for all rows.
+    """
     table = []
     for claim in claims:
         better, worse = rows[claim.better], rows[claim.worse]
-        difference = paired(row_scores(entries, better), row_scores(entries, worse))
+        difference, alone = (paired(*(row_scores(entries, row, shared=shared) for row in (better, worse)))
+                             for shared in (False, True))
         paper = f"{better.paper[0] - worse.paper[0]:+.4f}" if better.paper and worse.paper else None
-        table.append({"statement": claim.text, "paper (private)": paper, "here": signed(difference),
-                      "seeds": difference and difference.count, "verdict": verdict(difference)})
+        line = {"statement": claim.text, "paper (private)": paper, "here": signed(difference),
+                "seeds": difference and difference.count, "verdict": verdict(difference)}
+        if rows is ROWS:
+            line |= {"on shared candidates": signed(alone), "verdict on them": verdict(alone)}
+        table.append(line)
     return table
 
 
@@ -167,7 +182,9 @@ def regime_table(entries):
                 "T = 20 minus T = 0": signed(paired(distilled, plain)),
                 "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
                 "mixture (T = 0) minus single": signed(paired(plain, single)),
-                "verdict on T = 20": verdict(paired(distilled, plain))})
+                "verdict on T = 20": verdict(paired(distilled, plain)),
+                "on shared candidates": signed(paired(*(
+                    scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "root", shared=True) for t in (20, 0))))})
     return table
 
 

@@ -84,8 +84,9 @@ def _localization(place, training, seed):
     def score(model):
         if finetuning:
             judges["test"].write_segments(os.path.join(train_dir, SEGMENTS), model)
-            return _segment_scores(model, judges, videos(training.candidates),
-                                   videos(training.leaf_candidates or training.candidates))
+            own, shared = (videos(pretraining) for pretraining in (training.candidates, training.shared_candidates))
+            same = training.candidates == training.shared_candidates
+            return _segment_scores(model, judges, own, own if same else shared)
         own = {name: scoring.predict(model, judge.videos)["root"] for name, judge in judges.items()}
         write_arrays(os.path.join(train_dir, _VIDEOS), own)
         return {name: found | {"video": judges[name].map(own[name], None)}
@@ -95,15 +96,22 @@ def _localization(place, training, seed):
                   scale.curve_points if finetuning else 1)
 
 
-def _segment_scores(model, judges, videos, leaf_videos):
-    """{partition: {part: MAP}}.
+def _segment_scores(model, judges, videos, shared_videos):
+    """{partition: {part: MAP}}; "shared root" and "shared average" have the video-level probabilities all rows share.
 
     Args:
-        videos, leaf_videos: {partition: (V, C)}, video-level probabilities for the whole model and for a leaf alone.
+        videos, shared_videos: {partition: (V, C)}, the model's own video-level probabilities and those of a single
+            model, which a leaf alone takes, too.
     """
-    return {name: {part: judge.map((leaf_videos if part == "leaf" else videos)[name], values)
-                   for part, values in scoring.predict(model, judge.segments).items()}
-            for name, judge in judges.items()}
+    scores = {}
+    for name, judge in judges.items():
+        found = scores[name] = {}
+        for part, values in scoring.predict(model, judge.segments).items():
+            own = shared_videos if part == "leaf" else videos
+            found[part] = judge.map(own[name], values)
+            if own is not shared_videos:
+                found[f"shared {part}"] = judge.map(shared_videos[name], values)
+    return scores
 
 
 def _gap(place, training, seed):
