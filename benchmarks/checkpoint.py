@@ -1,0 +1,91 @@
+"""What does a checkpoint cost, and what share of the time is that at the default interval?
+
+    python -m benchmarks.checkpoint [--model=mod_nextvlad_tiny] [--batch_size=80] [--steps=5] [--set field=value ...]
+
+Trains some steps on random videos, writes and reads checkpoints, and prints seconds, bytes and the share that one in
+1000 steps has. Where that would be above 2%, the trainer waits longer between checkpoints.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from youtube8m_mod import config
+from youtube8m_mod.errors import run_main
+from youtube8m_mod.report import format_table
+
+
+def random_batch(model, phase):
+    frames = config.SEGMENT_FRAMES if phase.segments else model.max_frames
+    random = np.random.default_rng(0)
+    size = phase.batch_size
+    labels = (random.random((size, model.num_classes)) < 3 / model.num_classes).astype(np.uint8)
+    return {"features": random.integers(0, 256, (size, frames, model.feature_size), np.uint8), "labels": labels,
+            "num_frames": np.full(size, frames, np.int32), "present_frames": np.full(size, frames, np.int32),
+            **({"label_weights": np.ones_like(labels)} if phase.segments else {})}
+
+
+def seconds(function, times):
+    """The shortest of several runs."""
+    spans = []
+    for _ in range(times):
+        start = time.perf_counter()
+        function()
+        spans.append(time.perf_counter() - start)
+    return min(spans)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.checkpoint", allow_abbrev=False,
+                                     description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="mod_nextvlad_tiny")
+    parser.add_argument("--phase", default="pretrain", choices=list(config.PHASES))
+    parser.add_argument("--batch_size", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=5, help="timed; the shortest counts")
+    parser.add_argument("--set", action="append", default=[], metavar="field=value", help="of the model")
+    parser.add_argument("--folder", help="where to write (default: a temporary folder)")
+    settings = parser.parse_args(argv)
+    import tensorflow as tf
+
+    from youtube8m_mod.models.mod import MOD
+    from youtube8m_mod.training import checkpoints
+    from youtube8m_mod.training.optimizer import FusedAdam
+    from youtube8m_mod.training.trainer import DEFAULT_CHECKPOINT_STEPS
+
+    model_config = config.model_config(settings.model, settings.set)
+    phase = config.phase_config(settings.phase, {"batch_size": settings.batch_size})
+    model, optimizer = MOD(model_config, phase), FusedAdam(1e-4)
+    optimizer.build(model.ordered_trainable_variables)
+    batch = {name: tf.constant(values) for name, values in random_batch(model_config, phase).items()}
+
+    @tf.function(autograph=False)
+    def step(batch):
+        _, gradients = model.losses_and_gradients(batch)
+        optimizer.apply(gradients, model.ordered_trainable_variables)
+        return gradients[0][0]
+
+    step(batch)
+    step_s = seconds(lambda: step(batch).numpy(), settings.steps)
+    with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+        def save():
+            checkpoints.save(folder, model, optimizer, checkpoints.new_state(1), keep=1)
+
+        save_s = seconds(save, 3)
+        restore_s = seconds(lambda: checkpoints.restore_latest(folder, model, optimizer), 2)
+        size = sum(os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(folder) for name in names)
+    row = {"case": "checkpoint", "model": settings.model, "batch_size": settings.batch_size,
+           "parameters": model.count_params(), "megabytes": round(size / 1e6, 1), "save_s": round(save_s, 3),
+           "restore_s": round(restore_s, 3), "step_s": round(step_s, 4),
+           "megabytes_per_s": round(size / 1e6 / save_s, 1),
+           "share_at_default": round(save_s / (DEFAULT_CHECKPOINT_STEPS * step_s), 5)}
+    print(format_table([{name: value for name, value in row.items() if name != "case"}]))
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    run_main(main, sys.argv[1:])
