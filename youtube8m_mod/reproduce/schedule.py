@@ -66,17 +66,22 @@ def run_all(place, tasks, results, jobs):
     log = os.path.join(place.output_dir, "workers.log")
     bar = progress(total=len(tasks), initial=len(tasks) - len(waiting), unit="training", description="reproduce")
     with bar, concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads, log)) as pool:
-        list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))  # The list raises their errors.
-        while waiting or running:
-            for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
-                waiting.remove(task)
-                running[pool.submit(_run, place, *task)] = task
-            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            for future in done:
-                task = running.pop(future)
-                results.add(*task, future.result())
-                bar.set_postfix_str(f"{task[0]}, seed {task[1]}")
-                bar.update()
+        try:
+            list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))  # The list raises their errors.
+            while waiting or running:
+                for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
+                    waiting.remove(task)
+                    running[pool.submit(_run, place, *task)] = task
+                done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    task = running.pop(future)
+                    results.add(*task, future.result())
+                    bar.set_postfix_str(f"{task[0]}, seed {task[1]}")
+                    bar.update()
+        except BaseException:
+            for worker in multiprocessing.active_children():  # An unfinished training begins anew in any case.
+                worker.kill()
+            raise
 
 
 def _datasets(place, tasks):
