@@ -33,14 +33,14 @@ _SHUFFLED_SEGMENTS = 8192  # Segments of 14 KB.
 class Reader:
     """Reads the files of a pattern, all of one kind, which the first record tells.
 
-    Frame-level records hold quantised bytes or, as MediaPipe writes them, floats. Video-level records are read as videos
-    of one frame, whose features stand under `mean_<name>`.
+    Frame-level records hold quantised bytes or, as MediaPipe writes them, floats. Video-level records are read as
+    videos of one frame, whose features stand under `mean_<name>`.
 
     Args:
         data_pattern: glob, or a comma-separated list of them.
         config: what gives `feature_names`, `feature_sizes`, `num_classes` and `max_frames`: a `ModelConfig`.
         segments: read the rated segments, not whole videos.
-        max_frames: M, where it shall not be `config.max_frames` (1 for video-level records).
+        max_frames: M of frame-level videos, where it shall not be `config.max_frames`; video-level records have 1.
         skip_bad_records: count and skip what cannot be read, instead of stopping there.
         max_bad_share: with `skip_bad_records`, the share of bad records from which on a pass is refused.
         num_shards, shard_index: read every num_shards-th file only, from shard_index on.
@@ -61,7 +61,7 @@ class Reader:
         self.paths = shards.list_shards(data_pattern, num_shards, shard_index)
         self.spec = detect(self.paths, config, segments, skip_bad_records)
         whole = self.spec.kind == records.VIDEO_LEVEL
-        self.max_frames = SEGMENT_FRAMES if segments else max_frames or (1 if whole else config.max_frames)
+        self.max_frames = SEGMENT_FRAMES if segments else 1 if whole else max_frames or config.max_frames
         self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
         # Traced once, not in every pass.
         self._examples = tf.function(functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),

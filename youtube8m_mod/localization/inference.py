@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.data.records import MAX_FRAMES
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.localization.localization import LocalizationConfig
 from youtube8m_mod.localization.localize import Localizer, Outputs, read_class_ids
@@ -69,7 +70,9 @@ class Inference:
         run = Run.load(self.train_dir)
         class_ids = self._class_ids(run)
         # The files are read in groups, of which one may be bad as a whole: `Localizer` judges the share over all.
-        reader = Reader(self.input_data_pattern, run.model, skip_bad_records=self.skip_bad_records, max_bad_share=1)
+        # Segments are scored all along a video, also where the video-level model looks at fewer frames.
+        reader = Reader(self.input_data_pattern, run.model, max_frames=MAX_FRAMES,
+                        skip_bad_records=self.skip_bad_records, max_bad_share=1)
         video_train_dir = self._video_train_dir(run)
         scores_segments = bool(outputs.submission or outputs.segment_predictions)
         settings = {"train_dir": self.train_dir, "step": _last_step(self.train_dir), "node": self.node,
