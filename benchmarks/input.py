@@ -3,8 +3,9 @@
     python benchmarks/input.py [--quick]
 
 The baseline parses, dequantises and pads each video to float32 on its own, as the original does; ours keeps the bytes,
-which the model's first matmul dequantises. Both shuffle the same way, read in parallel and prefetch; ours also checks every
-record. Equality of the batches is checked first. Seconds are of a pass after its first batch; what comes before is `start_s`.
+which the model's first matmul dequantises. Both shuffle the same way, read in parallel and prefetch; ours also checks
+every record. Equality of the batches is checked first. Seconds are of a pass after its first batch; what comes before
+is `start_s`.
 """
 
 import os

@@ -40,7 +40,8 @@ def test_videos(tmp_path):
 
 def test_segments(tmp_path):
     ratings = [(5, 2, 1), (0, 7, 0), (5, 3, 0), (5, 2, 0), (0, 7, 1), (7, 9, 1), (295, 0, 1)]
-    path = write(tmp_path, "a.tfrecord", [record("none", 3), record("aa", 8, segments=ratings), record("bb", 3, segments=[])])
+    path = write(tmp_path, "a.tfrecord",
+                 [record("none", 3), record("aa", 8, segments=ratings), record("bb", 3, segments=[])])
     batches = Reader(path, CONFIG, segments=True).read(10)
     batch, = numpy_batches(batches)
     assert batch["start_times"].tolist() == [5, 0, 7, 295]  # In order of first appearance.

@@ -38,7 +38,8 @@ def with_frame(key, i, **lists):
 
 
 def features_of(rgb, audio):
-    return records.frame_level_record("bad1", [], {"rgb": frames("x", rgb)["rgb"], "audio": frames("x", audio)["audio"]})
+    features = {"rgb": frames("x", rgb)["rgb"], "audio": frames("x", audio)["audio"]}
+    return records.frame_level_record("bad1", [], features)
 
 
 # Reason under which it is counted, part of the sentence, the record.
@@ -52,15 +53,18 @@ BAD_VIDEOS = {
     "id of a number": ("wrong type", '"id" must hold bytes, came integers', with_context("id", "int64_list", 3)),
     "id with a comma": ("id", "without blanks, commas, colons and quotes, came 'a,b'", record("a,b", 4)),
     "id that is no text": ("id", "without blanks", with_context("id", "bytes_list", b"\xff\xfe")),
-    "label too large": ("label out of range", "labels must be classes from 0 to 9, came 10", record("bad1", labels=[2, 10])),
+    "label too large": ("label out of range", "labels must be classes from 0 to 9, came 10",
+                        record("bad1", labels=[2, 10])),
     "negative label": ("label out of range", "came -1", record("bad1", labels=[-1])),
-    "label of text": ("wrong type", '"labels" must hold integers, came bytes', with_context("labels", "bytes_list", b"1")),
+    "label of text": ("wrong type", '"labels" must hold integers, came bytes',
+                      with_context("labels", "bytes_list", b"1")),
     "no frames": ("no frames", 'no frames of feature "rgb"', features_of(0, 0)),
     "no audio": ("no frames", 'no frames of feature "audio"', features_of(3, 0)),
     "different lengths": ("different lengths", 'came 4 of "rgb", 3 of "audio"', features_of(4, 3)),
     "short frame": ("feature size", '"rgb" must hold 8 bytes a frame, came 7 bytes in frame 2',
                     with_frame("rgb", 2, bytes_list=[b"7 bytes"])),
-    "frame of two strings": ("feature size", "came 2 strings in frame 1", with_frame("audio", 1, bytes_list=[b"four"] * 2)),
+    "frame of two strings": ("feature size", "came 2 strings in frame 1",
+                             with_frame("audio", 1, bytes_list=[b"four"] * 2)),
     "frame of nothing": ("feature size", "came 0 strings in frame 3", with_frame("audio", 3)),
     "frame of floats": ("wrong type", '"rgb" must hold bytes, came floats in frame 0',
                         with_frame("rgb", 0, float_list=[0.0] * 8)),
@@ -68,10 +72,12 @@ BAD_VIDEOS = {
         record("bad1", 9), lambda message: frame(message, "rgb", 8).bytes_list.value.__setitem__(0, b"x"))),
 }
 BAD_SEGMENTS = {
-    "start too late": ("segment start", "must start between 0 and 295, came 296", with_segments((0, 1, 1), (296, 1, 1))),
+    "start too late": ("segment start", "must start between 0 and 295, came 296",
+                       with_segments((0, 1, 1), (296, 1, 1))),
     "negative start": ("segment start", "came -5", with_segments((-5, 1, 1))),
     "huge start": ("segment start", "came 9000000000", with_segments((9_000_000_000, 1, 1))),
-    "class too large": ("label out of range", "segment labels must be classes from 0 to 9, came 10", with_segments((0, 10, 1))),
+    "class too large": ("label out of range", "segment labels must be classes from 0 to 9, came 10",
+                        with_segments((0, 10, 1))),
     "half a score": ("segment score", "must be 0 or 1, came 0.5", with_segments((0, 1, 0.5))),
     "score that is no number": ("segment score", "must be 0 or 1, came nan", with_segments((0, 1, np.nan))),
     "fewer scores": ("segment lists", "came 1, 1 and 2", with_context("segment_scores", "float_list", 1, 1)),
@@ -86,7 +92,8 @@ def cases():
 
 
 def spec(segments):
-    return records.RecordSpec(records.QUANTIZED, CONFIG.feature_names, CONFIG.feature_sizes, CONFIG.num_classes, segments)
+    return records.RecordSpec(records.QUANTIZED, CONFIG.feature_names, CONFIG.feature_sizes, CONFIG.num_classes,
+                              segments)
 
 
 @pytest.mark.parametrize("segments, reason, sentence, serialized", cases())
@@ -123,7 +130,8 @@ def test_bad_records_are_counted_and_skipped(tmp_path, segments, bad):
 def test_bad_values_of_float_records(tmp_path):
     values = frames("bad1", 4, dtype=np.float32)
     values["rgb"][2, 3] = np.inf
-    path = write(tmp_path, "a.tfrecord", [record("aa", dtype=np.float32), records.frame_level_record("bad1", [], values)])
+    path = write(tmp_path, "a.tfrecord",
+                 [record("aa", dtype=np.float32), records.frame_level_record("bad1", [], values)])
     with pytest.raises(UserError, match='record 1 \\(id "bad1"\\): "rgb frame 2" holds NaN or infinite values'):
         list(Reader(path, CONFIG).read(2))
     wrong = dataclasses.replace(CONFIG, feature_sizes=(10, 4))
@@ -244,8 +252,8 @@ def test_file_that_vanishes(tmp_path):
 def test_features_that_are_not_there(tmp_path):
     path = write(tmp_path, "a.tfrecord", [GOOD])
     config = dataclasses.replace(CONFIG, feature_names=("rgb", "sound"))
-    with pytest.raises(UserError, match='a.tfrecord, record 0: feature_names "rgb", "sound" .* the feature lists "audio", '
-                                        '"rgb" and the features "id", "labels"'):
+    with pytest.raises(UserError, match='a.tfrecord, record 0: feature_names "rgb", "sound" .* the feature lists '
+                                        '"audio", "rgb" and the features "id", "labels"'):
         Reader(path, config)
     with pytest.raises(UserError, match="record 0: it is neither an Example nor a SequenceExample"):
         Reader(write(tmp_path, "b.tfrecord", [b"garbage"]), CONFIG)
@@ -270,7 +278,8 @@ def mutations(count, kind):
     if kind == records.VIDEO_LEVEL:
         good = records.video_level_record("good", [1, 2], mean_rgb=np.ones(8), mean_audio=np.ones(4))
     else:
-        good = record("good", 3, segments=[(0, 2, 1), (5, 9, 0)], dtype=np.float32 if kind == records.FLOAT else np.uint8)
+        dtype = np.float32 if kind == records.FLOAT else np.uint8
+        good = record("good", 3, segments=[(0, 2, 1), (5, 9, 0)], dtype=dtype)
     random = np.random.default_rng(8)
     for i in range(count):
         data = bytearray(good)

@@ -2,8 +2,9 @@
 
     python -m youtube8m_mod.data.check --data_pattern='<glob>' [--output_file=report.json]
 
-Checked are the framing and checksums of the files, the form of every record (as the reader would judge it, rated segments
-included), the ranges of labels and times, and that no id occurs twice. Exit code 0: all is well; 1: there are problems.
+Checked are the framing and checksums of the files, the form of every record (as the reader would judge it, rated
+segments included), the ranges of labels and times, and that no id occurs twice. Exit code 0: all is well; 1: there are
+problems.
 """
 
 import argparse
@@ -33,8 +34,8 @@ def check(pattern, config):
         config: what gives `feature_names`, `feature_sizes` and `num_classes`: a `ModelConfig`.
 
     Returns:
-        A dict that is fit for JSON: counts and ranges of what was found, `bad` records by reason, `problems` in words, and
-        `duplicates`.
+        A dict that is fit for JSON: counts and ranges of what was found, `bad` records by reason, `problems` in words,
+        and `duplicates`.
 
     Raises:
         UserError: where files cannot be opened, or the first records do not tell what they are.
@@ -95,12 +96,14 @@ def _summary(paths, kind, counts, columns, classes, rated, seconds):
         if "ratings" in columns:
             ratings = int(columns["ratings"].sum())
             summary |= {"rated_videos": int((columns["ratings"] > 0).sum()), "ratings": ratings,
-                        "right_ratings": int(columns["right"].sum()), "ratings_past_end": int(columns["past_end"].sum()),
+                        "right_ratings": int(columns["right"].sum()),
+                        "ratings_past_end": int(columns["past_end"].sum()),
                         "rated_classes": int((rated > 0).sum())}
         again, earlier = _duplicates(columns)
         file, index = columns["file"], columns["index"]
         summary |= {"duplicate_ids": len(again), "duplicates": [
-            f"{paths[file[i]]}, record {index[i]} has the id of {paths[file[j]]}, record {index[j]}." for i, j in zip(again[:_KEPT], earlier[:_KEPT])]}
+            f"{paths[file[i]]}, record {index[i]} has the id of {paths[file[j]]}, record {index[j]}."
+            for i, j in zip(again[:_KEPT], earlier[:_KEPT])]}
     return summary | {"seconds": seconds, "mb_per_s": size / 1e6 / seconds}
 
 
@@ -115,7 +118,7 @@ def _duplicates(columns):
 def main(argv):
     defaults = ModelConfig("check")
     parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.data.check", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data_pattern", required=True, help="glob of TFRecord files, or a comma-separated list of globs")
+    parser.add_argument("--data_pattern", required=True, help="glob of TFRecord files, or comma-separated globs")
     parser.add_argument("--feature_names", default=",".join(defaults.feature_names), help="comma-separated")
     parser.add_argument("--feature_sizes", default=",".join(map(str, defaults.feature_sizes)), help="comma-separated")
     parser.add_argument("--num_classes", type=int, default=defaults.num_classes)
@@ -123,7 +126,8 @@ def main(argv):
     args = parser.parse_args(argv)
     # A model is not built: "dbof" asks no more of the sizes than that they are sizes.
     config = override(ModelConfig("check", pooling="dbof"), [
-        f"feature_names={args.feature_names}", f"feature_sizes={args.feature_sizes}", f"num_classes={args.num_classes}"])
+        f"feature_names={args.feature_names}", f"feature_sizes={args.feature_sizes}",
+        f"num_classes={args.num_classes}"])
     summary = check(args.data_pattern, config)
     if args.output_file:
         files.write_json(args.output_file, summary)

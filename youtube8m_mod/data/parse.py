@@ -1,7 +1,7 @@
 """From serialized records to batches, in the graph of a `tf.data` pipeline.
 
-`fields` takes records apart and says whether they can be read; `videos` and `segments` make examples of them. All work on
-many records at once: values of all records lie one after the other, and row splits say whose they are.
+`fields` takes records apart and says whether they can be read; `videos` and `segments` make examples of them. All work
+on many records at once: values of all records lie one after the other, and row splits say whose they are.
 """
 
 import tensorflow as tf
@@ -18,9 +18,9 @@ def fields(serialized, spec):
 
     Returns:
         A dict of what they hold: `valid` bool scalar: all can be read, without which the rest means nothing; `id`
-        string (B,); `labels` a ragged int64 (B, None); `features`, a tuple with string (frames of all,) for each quantised
-        feature or float32 (frames of all, size) for each other; `splits` int64 (B + 1,) of the frames; in segment mode
-        `starts`, ragged, and `classes` and `scores`, of all.
+        string (B,); `labels` a ragged int64 (B, None); `features`, a tuple with string (frames of all,) for each
+        quantised feature or float32 (frames of all, size) for each other; `splits` int64 (B + 1,) of the frames; in
+        segment mode `starts`, ragged, and `classes` and `scores`, of all.
 
     Raises:
         InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types.
@@ -35,9 +35,9 @@ def fields(serialized, spec):
     if spec.segments:
         context_types |= {records.SEGMENT_STARTS_KEY: tf.int64, records.SEGMENT_LABELS_KEY: tf.int64,
                           records.SEGMENT_SCORES_KEY: tf.float32}
-    context, lists, _ = tf.io.parse_sequence_example(
-        serialized, {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in context_types.items()},
-        {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in list_types.items()})
+    context, lists, _ = tf.io.parse_sequence_example(serialized, *(
+        {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in types.items()}
+        for types in (context_types, list_types)))
 
     video_id, found = _ids([context[key] for key in spec.id_keys])
     labels = context[records.LABELS_KEY]

@@ -1,9 +1,10 @@
 """The records of YouTube-8M: their keys, their numbers, and how one is written.
 
-A frame-level record is a `SequenceExample`: context `id`, `labels` and, where segments were rated, `segment_start_times`,
-`segment_end_times`, `segment_labels`, `segment_scores`; one feature list for each feature (`rgb`, `audio`) with one entry a
-frame: a string of quantised bytes, or a list of floats as MediaPipe writes them (`RGB/feature/floats`).
-A video-level record is an `Example`: `id`, `labels`, and one list of floats for each feature (`mean_rgb`, `mean_audio`).
+A frame-level record is a `SequenceExample`: context `id`, `labels` and, where segments were rated,
+`segment_start_times`, `segment_end_times`, `segment_labels`, `segment_scores`; one feature list for each feature
+(`rgb`, `audio`) with one entry a frame: a string of quantised bytes, or a list of floats as MediaPipe writes them
+(`RGB/feature/floats`). A video-level record is an `Example`: `id`, `labels`, and one list of floats for each feature
+(`mean_rgb`, `mean_audio`).
 """
 
 import contextlib

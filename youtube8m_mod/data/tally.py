@@ -98,7 +98,8 @@ class Tally:
 
     def _is_good(self, serialized):
         try:
-            return bool(parse.fields([serialized], self._spec)["valid"])
+            with tf.device("CPU"):
+                return bool(parse.fields([serialized], self._spec)["valid"])
         except tf.errors.InvalidArgumentError:
             return False
 
