@@ -366,6 +366,6 @@ def _maybe_gzip(random, text):
 TARGETS = {"records": Records, "shards": Shards, "truth": Truth, "submissions": Submissions, "label caches": LabelCaches,
            "predictions": Predictions, "class ids": ClassIds, "run files": RunFiles, "overrides": Overrides,
            "histories": Histories, "arrays": Arrays, "eigenvalues": Eigenvalues, "checkpoints": Checkpoints}
-SHARES = {"records": 0.35, "shards": 0.02, "truth": 0.03, "submissions": 0.16, "label caches": 0.12, "predictions": 0.05,
-          "class ids": 0.02, "run files": 0.09, "overrides": 0.06, "histories": 0.03, "arrays": 0.02, "eigenvalues": 0.02,
-          "checkpoints": 0.03}
+SHARES = {"submissions": 0.16, "label caches": 0.12, "predictions": 0.05, "class ids": 0.02, "run files": 0.09,
+          "overrides": 0.06, "histories": 0.03, "arrays": 0.02, "eigenvalues": 0.02, "checkpoints": 0.03, "truth": 0.03,
+          "shards": 0.02, "records": 0.35}

@@ -1,7 +1,6 @@
 """Each example once a pass, from any place on."""
 
 import collections
-import contextlib
 
 import hypothesis
 import numpy as np
@@ -27,8 +26,6 @@ class CountingReader:
         order = np.random.default_rng([seed, epoch]).permutation(self.count)[skip_batches * batch_size:]
         self.dataset = tf.data.Dataset.from_tensor_slices({"labels": order.astype(np.int64)}).batch(batch_size)
         return self
-
-    named_errors = contextlib.nullcontext
 
     def finish(self):
         pass

@@ -1,7 +1,7 @@
 """Numbers that go wrong, runs begun anew or of another configuration, the log."""
 
-import json
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -115,6 +115,20 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, tmp_path, eager,
     tiny.trainer(data, tmp_path / "damaged", tiny.run(max_steps=6)).train()
     assert "checkpoint-00000005 is damaged" in capsys.readouterr().err
     tiny.assert_same(tiny.stored(tmp_path / "whole", 6), tiny.stored(tmp_path / "damaged", 6))
+
+
+def test_a_corrupt_record_stops_the_run_with_file_and_offset(data, tmp_path, eager):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    path = copy / "train-00001-of-00003.tfrecord"
+    content = path.read_bytes()
+    path.write_bytes(content[:len(content) // 2] + b"\xff" + content[len(content) // 2 + 1:])
+    with pytest.raises(UserError, match=r"train-00001-of-00003.tfrecord, record 2: its checksum is wrong at byte \d"):
+        tiny.trainer(copy, tmp_path / "run", tiny.run(max_steps=9), checkpoint_steps=1).train()
+    path.write_bytes(content)
+    tiny.trainer(copy, tmp_path / "run", tiny.run(max_steps=5), checkpoint_steps=1).train()
+    tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=5)).train()
+    tiny.assert_same(tiny.stored(tmp_path / "whole", 5), tiny.stored(tmp_path / "run", 5))
 
 
 def test_checkpoints_without_run_json_are_refused(data, tmp_path, eager):

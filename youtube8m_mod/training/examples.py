@@ -31,20 +31,19 @@ def batches(reader, phase, seed, state):
         passed = reader.read(size, seed=seed, epoch=state["epoch"], skip_batches=state["place"] // size)
         data = _joined(passed.dataset, left_over, state["place"] % size, size)
         carried, left_over = len(left_over["labels"]) if left_over else 0, None
-        with passed.named_errors():
-            for batch in data:
-                count = len(batch["labels"])
-                if count < size and not last_epoch:
-                    left_over = batch
-                    break
-                state["step"] += 1
-                state["place"] += count - carried
-                state["examples"] += count
-                carried = 0
-                yield batch
-                if state["step"] == phase.max_steps:
-                    return
-        passed.finish()
+        for batch in data:
+            count = len(batch["labels"])
+            if count < size and not last_epoch:
+                left_over = batch
+                break
+            state["step"] += 1
+            state["place"] += count - carried
+            state["examples"] += count
+            carried = 0
+            yield batch
+            if state["step"] == phase.max_steps:
+                return
+        passed.finish()  # Raises what the pass ended at, if it was something bad.
         if summary := passed.counts.summary():
             print(f"epoch {state['epoch'] + 1}: {summary}", file=sys.stderr)
         if not state["place"] and left_over is None:
