@@ -65,7 +65,13 @@ def batch(size=8, seed=0, copies=1):
 
 
 def assert_close(first, second, absolute, relative=1e-4):
-    """Asserts that two results of `Run.state` are close, array by array."""
+    """Asserts that two results of `Run.state` are close, array by array.
+
+    Left out is the pooling's last beta: the batch norm behind the hidden layer takes any shift away, its true gradient
+    is 0, and Adam makes steps of full size of the rounding errors (golden item 4 leaves it out for the same reason).
+    """
     assert first.keys() == second.keys()
     for path in first:
+        if "output_norm/beta" in path:
+            continue
         np.testing.assert_allclose(first[path], second[path], atol=absolute, rtol=relative, err_msg=path)
