@@ -12,6 +12,7 @@ SEGMENT_FRAMES = 5  # A rated segment is 5 s long, one frame a second (section 4
 DATASET_SITE = "https://research.google.com/youtube8m/download.html"
 
 
+_LARGEST = 2**63 - 1  # Of a count; larger ones are no numbers to TensorFlow.
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
@@ -26,6 +27,8 @@ def check_types(config):
             good = type(value) in ((int, type(None)) if kind == int | None else (kind,))
         if not good:
             raise UserError(f"{field.name} must be {getattr(kind, '__name__', kind)}, came {value!r}.")
+        if any(type(part) is int and abs(part) > _LARGEST for part in (value if kind in _TUPLES else (value,))):
+            raise UserError(f"{field.name} must be at most {_LARGEST}, came {value!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +74,8 @@ class ModelConfig:
         if self.gating_reduction > self.hidden_size:
             raise UserError(f"gating_reduction must be at most hidden_size {self.hidden_size}, "
                             f"came {self.gating_reduction}.")
-        if not 0 < self.expansion < math.inf:
-            raise UserError(f"expansion must be finite and above 0, came {self.expansion}.")
+        if not 0 < self.expansion <= 1e6:
+            raise UserError(f"expansion must be above 0 and at most a million, came {self.expansion}.")
         if self.pooling == "nextvlad":
             for name, size, groups, clusters in self.streams:
                 width = int(self.expansion * size)
