@@ -25,7 +25,7 @@ test: install
 
 bench: install
 	for script in step inference input ranking evaluation; do \
-		$(BIN)/python benchmarks/$$script.py $(if $(QUICK),--quick) || exit 1; \
+		$(BIN)/python -m benchmarks.$$script $(if $(QUICK),--quick) || exit 1; \
 	done
 
 clean:
