@@ -127,7 +127,7 @@ def main(argv):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     rows = []
     for case in CASES:
-        command = [sys.executable, __file__, "--case", case, *(["--quick"] if args.quick else [])]
+        command = [sys.executable, "-m", "benchmarks.ranking", "--case", case, *(["--quick"] if args.quick else [])]
         line = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
         print(line, flush=True)
         rows.append(json.loads(line) | {"what": CASES[case]})
