@@ -11,6 +11,7 @@ from tests.models.trained_models import batch_of, trained_model
 from youtube8m_mod.config import MODELS
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.folded import fold
+from youtube8m_mod.placement import Placement
 
 EXACT = 1e-5
 BFLOAT16 = 0.03  # Of the largest logit: 8 bits of mantissa, through four matmuls.
@@ -139,6 +140,34 @@ def test_wide_expansions_are_folded_away():
     assert rgb.reads_input and tuple(rgb.projection.shape) == (4 + 4 * 6, 24)
     count = sum(int(np.prod(variable.shape)) for variable in folded.variables)
     assert count < sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
+@pytest.mark.parametrize("tree", ("leaf", "two levels", "mixture of dbof"))
+@pytest.mark.parametrize("examples, frames", ((0, 9), (0, 0), (2, 0)))
+def test_nothing_to_score(tree, examples, frames):
+    if tree == "mixture of dbof" and examples and not frames:
+        pytest.skip("There is no frame to draw.")
+    model = tree_model(tree)
+    batch = batch_of(model, [0] * examples)
+    empty = batch | {"features": batch["features"][:, :frames]}
+    logits = fold(model).logits(**empty).numpy()
+    assert logits.shape == (examples, 20)
+    np.testing.assert_allclose(logits, fold(model).logits(**batch), atol=EXACT, rtol=0)
+
+
+def test_subtrees_stay_on_their_devices():
+    placement = Placement(("CPU:0", "CPU:1"))
+    model = trained_model(branching=(2, 2), placement=placement)
+    folded = fold(model)
+    for index, subtree in enumerate(folded.subtrees):
+        assert all(variable.device.endswith(f"CPU:{index}") for variable in subtree.variables)
+    batch = _tensors(batch_of(model, [9, 4]))
+    np.testing.assert_allclose(folded.logits(**batch), model.tree(batch).logits, atol=EXACT, rtol=0)
+    function = tf.function(folded.logits).get_concrete_function(**batch)
+    matmuls = [node.device for node in function.graph.as_graph_def().node if "MatMul" in node.op]
+    assert {device[-5:] for device in matmuls} == {"CPU:0", "CPU:1"}
+    devices = {variable.device[-5:] for variable in fold(model, "1/0").variables}
+    assert devices == {"CPU:1"}
 
 
 @pytest.mark.parametrize("options, expected", (

@@ -85,7 +85,8 @@ class FoldedPooling(tf.Module):
 
     def __init__(self, pooling, input_map, dtype):
         super().__init__()
-        self.groups, self.clusters, self.dtype = pooling.groups, pooling.clusters, dtype
+        self.groups, self.clusters, self.group_width = pooling.groups, pooling.clusters, pooling.group_width
+        self.dtype = dtype
         kernel, bias = _dense(_array(pooling.expansion_kernel), _array(pooling.expansion_bias), input_map)
         scale, shift = _norm_map(pooling.assignment_norm)
         projection = np.concatenate([_array(pooling.attention_kernel), _array(pooling.assignment_kernel) * scale], 1)
@@ -98,7 +99,7 @@ class FoldedPooling(tf.Module):
         self.centers, = _variables(tf.float32, _array(pooling.centers))
 
     def __call__(self, frames, attended):
-        G, K = self.groups, self.clusters
+        G, K, F = self.groups, self.clusters, self.group_width
         batch, count = tf.shape(frames)[0], tf.shape(frames)[1]
         frames = tf.reshape(frames, (-1, frames.shape[-1]))                                   # (B*M, N)
         expanded = _project(frames, self.kernel, self.bias)                                   # (B*M, G*F)
@@ -109,13 +110,13 @@ class FoldedPooling(tf.Module):
             attention *= tf.cast(tf.reshape(attended, (-1, 1)), self.dtype)
         attention = tf.reshape(attention, (batch, count * G, 1))
         assignment = tf.nn.softmax(tf.reshape(assignment, (batch, count * G, K)))
-        grouped = tf.reshape(expanded, (batch, count * G, -1))                                # (B, M*G, F)
+        grouped = tf.reshape(expanded, (batch, count * G, F))                                 # (B, M*G, F)
         vlad = tf.matmul(grouped, assignment * attention, transpose_a=True)                   # (B, F, K)
         weight = tf.matmul(attention, assignment, transpose_a=True)                           # (B, 1, K)
         vlad = tf.cast(vlad, tf.float32) - tf.cast(weight, tf.float32) * self.centers
         squared_norm = tf.reduce_sum(tf.square(vlad), axis=1, keepdims=True)
         vlad = tf.cast(vlad * tf.math.rsqrt(tf.maximum(squared_norm, 1e-12)), self.dtype)
-        return tf.reshape(vlad, (batch, -1))                                                  # (B, F*K)
+        return tf.reshape(vlad, (batch, F * K))                                               # (B, F*K)
 
 
 class FoldedNeXtVLAD(tf.Module):
