@@ -11,7 +11,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import argparse  # noqa: E402
 import json  # noqa: E402
 import tempfile  # noqa: E402
-import warnings  # noqa: E402
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -53,7 +52,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repeats, the tiny model")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")
     keras.utils.set_random_seed(0)
     model = MOD(config.model_config("nextvlad_tiny" if arguments.quick else "nextvlad"), config.phase_config("finetune"))
     set_averages(model)

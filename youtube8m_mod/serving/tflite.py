@@ -1,6 +1,8 @@
 """TFLite models with 8-bit weights (dynamic range), for CPUs and phones, and what the 8 bits cost in MAP."""
 
 import collections
+import os
+import warnings
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +32,10 @@ def convert(signatures):
 
 def predictor(content):
     """A function (features uint8 or float, num_frames) -> probabilities that runs the bytes of a TFLite model."""
-    runner = tf.lite.Interpreter(model_content=content, num_threads=2).get_signature_runner("serving_default")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")  # It works.
+        interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count())
+    runner = interpreter.get_signature_runner("serving_default")
 
     def predict(features, num_frames):
         if features.dtype == np.uint8:
