@@ -81,6 +81,22 @@ def test_greeting_of_a_worker_that_cannot_serve(answer, message):
         Cluster([address], timeout=2)
 
 
+def test_greeted_worker_hears_from_the_run_while_it_waits_for_others():
+    with socket.create_server(("127.0.0.1", 0)) as late, worker({"task": 0, "runtime_port": 5}, pongs=3) as (first, _):
+        second = "127.0.0.1:%d" % late.getsockname()[1]
+        greeted = []
+        thread = threading.Thread(target=lambda: greeted.append(Cluster([first, second], timeout=2)))
+        thread.start()
+        connection, _ = late.accept()
+        with connection:
+            assert cluster.read_line(connection) == "hello 2"
+            threading.Event().wait(1.2)  # Two pings to the first one meanwhile: it has one more to give.
+            connection.sendall(b'{"task": 1, "runtime_port": 6}\n')
+            thread.join()
+            greeted[0].close()
+        assert len(greeted[0].workers) == 2
+
+
 def test_no_worker_at_an_address(capsys):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = "127.0.0.1:%d" % probe.getsockname()[1]

@@ -106,12 +106,19 @@ class Cluster:
         if timeout < 1:
             raise UserError(f"--worker_timeout must be at least 1 second, came {timeout:g}.")
         self.timeout = timeout
-        deadline = time.monotonic() + timeout
-        self.workers = [self._greet(task, address, deadline) for task, address in enumerate(addresses)]
-        self._over = threading.Event()
-        self._lost = threading.Event()
-        self._ended = threading.Event()
+        self.workers = []
+        self._over, self._lost, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._lock = threading.Lock()
+        deadline = time.monotonic() + timeout
+        try:
+            for task, address in enumerate(addresses):
+                worker = self._greet(task, address, deadline)
+                self.workers.append(worker)
+                # From now on it hears from us; the others may take their time.
+                threading.Thread(target=self._watch, args=(worker,), daemon=True).start()
+        except BaseException:
+            self.close()
+            raise
 
     def connect(self):
         """Makes the workers' devices known to TensorFlow; before its first operation."""
@@ -133,8 +140,6 @@ class Cluster:
         No exception could do that: an operation on a frozen worker never returns, and after the death of one
         TensorFlow's own clearing up may take minutes.
         """
-        for worker in self.workers:
-            threading.Thread(target=self._watch, args=(worker,), daemon=True).start()
         try:
             yield
         except Exception:
@@ -143,9 +148,13 @@ class Cluster:
                 self._ended.wait()
             raise
         finally:
-            self._over.set()
-            for worker in self.workers:
-                worker.connection.close()
+            self.close()
+
+    def close(self):
+        """Lets the workers go."""
+        self._over.set()
+        for worker in self.workers:
+            worker.connection.close()
 
     def _greet(self, task, address, deadline):
         host, port = split_address(address, "--cluster")
@@ -169,8 +178,10 @@ class Cluster:
             waiting = True
             time.sleep(0.5)
         if runtime_port is None:
+            connection.close()
             raise UserError(f"Worker {task} at {address} serves another run.")
         if found != task:
+            connection.close()
             raise UserError(f"The worker at {address} must be started with --task={task}, its place in --cluster; it "
                             f"is task {found}.")
         return _Worker(task, address, connection, runtime_port)
