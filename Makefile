@@ -24,7 +24,7 @@ test: install
 	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile
 
 bench: install
-	for script in step inference input ranking evaluation; do \
+	for script in step inference input serving ranking evaluation; do \
 		$(BIN)/python -m benchmarks.$$script $(if $(QUICK),--quick) || exit 1; \
 	done
 

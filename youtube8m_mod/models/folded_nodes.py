@@ -210,7 +210,7 @@ def _array(weight):
 
 
 def _variables(dtype, *values):
-    return [tf.Variable(tf.cast(value, dtype), trainable=False) for value in values]
+    return [tf.Variable(tf.cast(np.ascontiguousarray(value, np.float32), dtype), trainable=False) for value in values]
 
 
 def _norm_map(norm):
