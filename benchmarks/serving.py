@@ -53,7 +53,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer repeats, the tiny model")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
-    model = MOD(config.model_config("nextvlad_tiny" if arguments.quick else "nextvlad"), config.phase_config("finetune"))
+    name = "nextvlad_tiny" if arguments.quick else "nextvlad"
+    model = MOD(config.model_config(name), config.phase_config("finetune"))
     set_averages(model)
     rows, calls = [], {}
     with tempfile.TemporaryDirectory() as folder:

@@ -109,8 +109,8 @@ class Export:
             with files.write_file(path, "wb") as file:
                 file.write(content)
             recorder = Recorder(model, self.node, folded.classes, self.top_k)
-            requests = [recorder.videos(lengths)[0] for lengths in ((model.frames,), (1, model.frames // 2 + 1,
-                                                                                      model.frames))]
+            batches = ((model.frames,), (1, model.frames // 2 + 1, model.frames))
+            requests = [recorder.videos(lengths)[0] for lengths in batches]
             difference = bless(path, recorder, requests, TOLERANCES["int8"])
             (float_map, int8_map), ratings = tflite.mean_average_precisions(
                 [lambda features, present: folded.predict(features, None if model.phase.segments else present,
@@ -120,8 +120,8 @@ class Export:
                 raise UserError(f"{data_pattern} rates none of the {len(folded.classes)} classes: accuracy cannot be "
                                 "checked.")
             if float_map - int8_map > max_loss:
-                raise UserError(f"The MAP on {data_pattern} fell from {float_map:.4f} in float32 to {int8_map:.4f} with "
-                                f"8-bit weights, a loss of at most {max_loss:g} was expected.")
+                raise UserError(f"The MAP on {data_pattern} fell from {float_map:.4f} in float32 to {int8_map:.4f} "
+                                f"with 8-bit weights, a loss of at most {max_loss:g} was expected.")
             self._write_label_names(folded, folder)
             summary = self._summary(model) | {
                 "precision": "int8 dynamic range", "largest_difference": difference, "float32_map": float_map,
@@ -211,7 +211,8 @@ def main(argv):
     args = parser.parse_args(argv)
     check_new(args.output_dir)
     if (args.format == "tflite") != bool(args.accuracy_data_pattern):
-        raise UserError("--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy check.")
+        raise UserError("--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy "
+                        "check.")
     names = files.read_text(args.label_names).splitlines() if args.label_names else None
     model, run = load_model(args.train_dir, precision="float32")
     export = Export(args.node, args.precision, chosen_classes(args.classes, run, args.train_dir), names, args.top_k,

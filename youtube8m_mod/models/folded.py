@@ -125,7 +125,8 @@ class FoldedModel(tf.Module):
         own = count if present_frames is None else tf.minimum(tf.cast(present_frames, tf.int32)[:, None], count)
         rows = tf.maximum(own, padded_frames)
         mean = total / tf.cast(rows, tf.float32)
-        return Inputs(streams, leading(num_frames), tf.fill((batch,), count) if num_frames is None else num_frames, mean)
+        attended = leading(num_frames)
+        return Inputs(streams, attended, tf.fill((batch,), count) if num_frames is None else num_frames, mean)
 
     def _bytes(self, stream, present):
         """A feature in units of a byte, 0 where a frame is absent."""

@@ -1,6 +1,7 @@
 """The parts of a folded model: each takes a trained layer apart and keeps the weights that inference needs.
 
-An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in float64 until it is multiplied into weights.
+An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in float64 until it is multiplied into
+weights.
 """
 
 from typing import Any, NamedTuple

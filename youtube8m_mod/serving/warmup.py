@@ -1,7 +1,8 @@
 """Warm-up requests, which TensorFlow Serving sends to a model before it answers others.
 
 `assets.extra/tf_serving_warmup_requests` is a TFRecord of `tensorflow.serving.PredictionLog` messages. Their few fields
-are encoded here by hand: the package that holds the message classes, tensorflow-serving-api, pins a TensorFlow of its own.
+are encoded here by hand: the package that holds the message classes, tensorflow-serving-api, pins a TensorFlow of its
+own.
 """
 
 import tensorflow as tf
