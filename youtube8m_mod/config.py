@@ -122,6 +122,9 @@ class PhaseConfig:
     learning_rate_decay: float = 0.8
     learning_rate_decay_examples: int = 2_500_000  # A staircase: one decay each time so many examples were seen.
     clip_gradient_norm: float = 1.0  # Per variable; 0 does not clip.
+    # Of the moving averages that inference uses: after n steps momentum^n of them is still where they began, so a
+    # run of some hundred steps wants a lower one.
+    batch_norm_momentum: float = 0.999
     original_accidents: bool = False  # Train with the original's accidents too (docs/fidelity.md).
 
     def __post_init__(self):
@@ -140,6 +143,8 @@ class PhaseConfig:
         for field in ("base_learning_rate", "learning_rate_decay"):
             if not 0 < getattr(self, field) < math.inf:
                 raise UserError(f"{field} must be finite and above 0, came {getattr(self, field)}.")
+        if not 0 <= self.batch_norm_momentum < 1:
+            raise UserError(f"batch_norm_momentum must be in [0, 1), came {self.batch_norm_momentum}.")
         if self.distillation_weight is not None and not 0 <= self.distillation_weight < math.inf:
             raise UserError(f"distillation_weight must be finite and not negative, came {self.distillation_weight}.")
 

@@ -14,6 +14,7 @@ class ContextGating(keras.layers.Layer):
     Args:
         reduction: r; W1 maps H to H/r values, W2 back.
         unbiased_moving_variance: of the batch norm; see `BatchNormalization`.
+        momentum: of its moving averages.
 
     Call arguments:
         inputs: `(batch, H)`.
@@ -22,11 +23,11 @@ class ContextGating(keras.layers.Layer):
         `(batch, H)`.
     """
 
-    def __init__(self, reduction, unbiased_moving_variance=False, **kwargs):
+    def __init__(self, reduction, unbiased_moving_variance=False, momentum=0.999, **kwargs):
         super().__init__(**kwargs)
         self.reduction = reduction
-        self.unbiased_moving_variance = unbiased_moving_variance
-        self.norm = BatchNormalization(unbiased_moving_variance, name="norm", dtype=self.dtype_policy)
+        self.unbiased_moving_variance, self.momentum = unbiased_moving_variance, momentum
+        self.norm = BatchNormalization(unbiased_moving_variance, momentum, name="norm", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -43,4 +44,5 @@ class ContextGating(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "reduction": self.reduction, "unbiased_moving_variance": self.unbiased_moving_variance}
+            "reduction": self.reduction, "unbiased_moving_variance": self.unbiased_moving_variance,
+            "momentum": self.momentum}

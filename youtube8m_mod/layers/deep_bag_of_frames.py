@@ -23,6 +23,7 @@ class DeepBagOfFrames(keras.layers.Layer):
         pooling: over frames: "max", as the paper's baseline, or "average".
         l2_normalize: whether frames are l2-normalised first; False where the input is already.
         unbiased_moving_variance: of the batch norms; see `BatchNormalization`.
+        momentum: of their moving averages.
         seed: of the drawing.
 
     Call arguments:
@@ -35,17 +36,19 @@ class DeepBagOfFrames(keras.layers.Layer):
     """
 
     def __init__(self, clusters, hidden_size, sampled_frames=30, activation="sigmoid", pooling="max",
-                 l2_normalize=True, unbiased_moving_variance=False, seed=None, **kwargs):
+                 l2_normalize=True, unbiased_moving_variance=False, momentum=0.999, seed=None,
+                 **kwargs):
         super().__init__(**kwargs)
         self.clusters, self.hidden_size, self.sampled_frames = clusters, hidden_size, sampled_frames
         if activation not in ("sigmoid", "relu6") or pooling not in ("max", "average"):
             raise ValueError('Expected activation "sigmoid" or "relu6" and pooling "max" or "average", '
                              f'came "{activation}" and "{pooling}".')
         self.activation, self.pooling = activation, pooling
-        self.l2_normalize, self.unbiased_moving_variance, self.seed = l2_normalize, unbiased_moving_variance, seed
+        self.l2_normalize, self.seed = l2_normalize, seed
+        self.unbiased_moving_variance, self.momentum = unbiased_moving_variance, momentum
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.input_norm, self.cluster_norm, self.hidden_norm = (
-            BatchNormalization(unbiased_moving_variance, name=name, dtype=self.dtype_policy)
+            BatchNormalization(unbiased_moving_variance, momentum, name=name, dtype=self.dtype_policy)
             for name in ("input_norm", "cluster_norm", "hidden_norm"))
 
     def build(self, input_shape):
@@ -88,4 +91,4 @@ class DeepBagOfFrames(keras.layers.Layer):
         return super().get_config() | {
             "clusters": self.clusters, "hidden_size": self.hidden_size, "sampled_frames": self.sampled_frames,
             "activation": self.activation, "pooling": self.pooling, "l2_normalize": self.l2_normalize,
-            "unbiased_moving_variance": self.unbiased_moving_variance, "seed": self.seed}
+            "unbiased_moving_variance": self.unbiased_moving_variance, "momentum": self.momentum, "seed": self.seed}

@@ -15,7 +15,7 @@ class LogitMixing(keras.layers.Layer):
 
     Args:
         children: number of logits to mix.
-        averages_learn: whether training updates the batch norm's moving averages; in the original the root's never do.
+        momentum: of the batch norm's moving averages; 1: they never update, as the original's root.
 
     Call arguments:
         frames: `(batch, frames, features)`, the scaled input of the children.
@@ -25,10 +25,10 @@ class LogitMixing(keras.layers.Layer):
         (mixed logits `(batch, classes)`, weights `(batch, children)`).
     """
 
-    def __init__(self, children, averages_learn=True, **kwargs):
+    def __init__(self, children, momentum=0.999, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
-        self.children, self.averages_learn = children, averages_learn
-        self.norm = BatchNormalization(name="norm", dtype="float32", **({} if averages_learn else {"momentum": 1.0}))
+        self.children, self.momentum = children, momentum
+        self.norm = BatchNormalization(momentum=momentum, name="norm", dtype="float32")
 
     def build(self, frames_shape, logits_shape=None):
         size = frames_shape[-1]
@@ -45,4 +45,4 @@ class LogitMixing(keras.layers.Layer):
         return ops.sum(weights[:, :, None] * stacked, axis=1), weights
 
     def get_config(self):
-        return super().get_config() | {"children": self.children, "averages_learn": self.averages_learn}
+        return super().get_config() | {"children": self.children, "momentum": self.momentum}

@@ -25,6 +25,7 @@ class NeXtVLAD(keras.layers.Layer):
         training_rows: batch x frames of a training step where known; above lambda N / (lambda - 1) rows the
             expansion is multiplied into the projections of attention and assignment, which is exact and saves
             operations. None never does.
+        momentum: of the batch norms' moving averages.
 
     Call arguments:
         inputs: `(batch, frames, features)`.
@@ -37,12 +38,13 @@ class NeXtVLAD(keras.layers.Layer):
     Reference: R. Lin, J. Xiao, J. Fan, NeXtVLAD, https://arxiv.org/abs/1811.05014.
     """
 
-    def __init__(self, groups, clusters, expansion=2, training_rows=None, **kwargs):
+    def __init__(self, groups, clusters, expansion=2, training_rows=None, momentum=0.999, **kwargs):
         super().__init__(**kwargs)
         self.groups, self.clusters, self.expansion = groups, clusters, expansion
-        self.training_rows = training_rows
-        self.assignment_norm = BatchNormalization(name="assignment_norm", dtype=self.dtype_policy)
-        self.output_norm = BatchNormalization(name="output_norm", dtype=self.dtype_policy)
+        self.training_rows, self.momentum = training_rows, momentum
+        self.assignment_norm, self.output_norm = (
+            BatchNormalization(momentum=momentum, name=name, dtype=self.dtype_policy)
+            for name in ("assignment_norm", "output_norm"))
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -99,4 +101,4 @@ class NeXtVLAD(keras.layers.Layer):
     def get_config(self):
         return super().get_config() | {
             "groups": self.groups, "clusters": self.clusters, "expansion": self.expansion,
-            "training_rows": self.training_rows}
+            "training_rows": self.training_rows, "momentum": self.momentum}

@@ -13,7 +13,7 @@ class Mixture(keras.layers.Layer):
 
     Args:
         children: layers that give a `NodeOutput`.
-        averages_learn: of the mixing net; see `LogitMixing`.
+        momentum: of the mixing net's moving averages; see `LogitMixing`.
 
     Call arguments:
         frames: scaled features `(batch, frames, features)`.
@@ -23,10 +23,10 @@ class Mixture(keras.layers.Layer):
         a `NodeOutput` of the whole subtree.
     """
 
-    def __init__(self, children, averages_learn=True, **kwargs):
+    def __init__(self, children, momentum=0.999, **kwargs):
         super().__init__(**kwargs)
         self.nodes = list(children)
-        self.mixing = LogitMixing(len(self.nodes), averages_learn, name="mixing")
+        self.mixing = LogitMixing(len(self.nodes), momentum, name="mixing")
 
     def build(self, frames_shape):
         for node in self.nodes:
@@ -47,22 +47,22 @@ class Mixture(keras.layers.Layer):
         return [weight for node in self.nodes for weight in node.regularized_weights]
 
 
-def make_node(config, depth, name, leaf_options, averages_learn=True):
+def make_node(config, depth, name, leaf_options):
     """The node of `config`'s tree at a depth: a leaf, or a `Mixture` of nodes one level deeper.
 
     Args:
         config: a `ModelConfig`.
         depth: levels above the node; 0 is the root.
         name: of the node: its number among its siblings.
-        leaf_options: keyword arguments of the leaves; `seed` must be an iterator of seeds.
-        averages_learn: of the node's own mixing net.
+        leaf_options: keyword arguments of the leaves, `momentum` and `dtype` of the mixtures too; `seed` must be an
+            iterator of seeds.
     """
     if depth < len(config.branching):
         children = [make_node(config, depth + 1, str(index), leaf_options)
                     for index in range(config.branching[depth])]
-        return Mixture(children, averages_learn, name=name, dtype=leaf_options["dtype"])
+        return Mixture(children, leaf_options["momentum"], name=name, dtype=leaf_options["dtype"])
     options = leaf_options | {"seed": next(leaf_options["seed"])}
     if config.pooling == "dbof":
         return DBoFModel(config, name=name, seed=options["seed"], dtype=options["dtype"],
-                         unbiased_moving_variance=options["unbiased_moving_variance"])
+                         momentum=options["momentum"], unbiased_moving_variance=options["unbiased_moving_variance"])
     return NeXtVLADModel(config, name=name, **options)

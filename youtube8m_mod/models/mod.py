@@ -44,7 +44,7 @@ class MOD(keras.Model):
         unbiased = accidents and (bool(config.branching) or config.pooling == "dbof")
         leaf_options = dict(
             dtype=precision, dropout=phase.dropout, training_rows=phase.batch_size * self.frames,
-            seed=itertools.count(seed), unbiased_moving_variance=unbiased)
+            seed=itertools.count(seed), unbiased_moving_variance=unbiased, momentum=phase.batch_norm_momentum)
         whitened = config.feature_sizes[0] if config.pooling == "nextvlad" else 0
         with self.placement.root():
             self.scaling = FeatureScaling(whitened, name="scaling")
@@ -55,8 +55,8 @@ class MOD(keras.Model):
                     self.subtrees.append(make_node(config, 1, str(index), leaf_options))
             with self.placement.root():
                 # The original's root net, above its towers, trains without updating its averages.
-                averages_learn = not (accidents and len(config.branching) > 1)
-                self.root = Mixture(self.subtrees, averages_learn, name="root", dtype=precision)
+                momentum = 1.0 if accidents and len(config.branching) > 1 else phase.batch_norm_momentum
+                self.root = Mixture(self.subtrees, momentum, name="root", dtype=precision)
         else:
             with self.placement.root():
                 self.root = make_node(config, 0, "0", leaf_options)

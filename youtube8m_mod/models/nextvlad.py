@@ -20,6 +20,7 @@ class NeXtVLADModel(keras.layers.Layer):
         dropout: rate on the pooled features.
         unbiased_moving_variance: of the gating's batch norm; an accident of the original's mixtures.
         training_rows: batch x frames of a training step; see `NeXtVLAD`.
+        momentum: of the batch norms' moving averages.
         seed: of the dropout.
 
     Call arguments:
@@ -30,19 +31,21 @@ class NeXtVLADModel(keras.layers.Layer):
         a `NodeOutput` without children.
     """
 
-    def __init__(self, config, dropout=0.0, unbiased_moving_variance=False, training_rows=None, seed=None, **kwargs):
+    def __init__(self, config, dropout=0.0, unbiased_moving_variance=False, training_rows=None, momentum=0.999,
+                 seed=None, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         self.config = config
         self.poolings = [
-            NeXtVLAD(groups, clusters, config.expansion, training_rows, dtype=policy,
+            NeXtVLAD(groups, clusters, config.expansion, training_rows, momentum, dtype=policy,
                      name=f"{name.replace('/', '.')}_vlad")  # MediaPipe's features have names with slashes.
             for name, _, groups, clusters in config.streams]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
         self.hidden = keras.layers.Dense(config.hidden_size, use_bias=False, name="hidden", dtype=policy,
                                          kernel_initializer=slim_variance_scaling())
-        self.hidden_norm = BatchNormalization(name="hidden_norm", dtype=policy)
-        self.gating = ContextGating(config.gating_reduction, unbiased_moving_variance, name="gating", dtype=policy)
+        self.hidden_norm = BatchNormalization(momentum=momentum, name="hidden_norm", dtype=policy)
+        self.gating = ContextGating(config.gating_reduction, unbiased_moving_variance, momentum, name="gating",
+                                    dtype=policy)
         self.classifier = LogisticClassifier(config.num_classes, name="classifier", dtype=policy)
 
     def build(self, frames_shape):
@@ -79,11 +82,11 @@ class DBoFModel(keras.layers.Layer):
     Arguments and results as `NeXtVLADModel`; there is no dropout, and frames are dequantised only.
     """
 
-    def __init__(self, config, unbiased_moving_variance=False, seed=None, **kwargs):
+    def __init__(self, config, unbiased_moving_variance=False, momentum=0.999, seed=None, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         self.bag = DeepBagOfFrames(config.clusters, config.hidden_size, config.sampled_frames, seed=seed, name="bag",
-                                   unbiased_moving_variance=unbiased_moving_variance, dtype=policy)
+                                   unbiased_moving_variance=unbiased_moving_variance, momentum=momentum, dtype=policy)
         self.classifier = MixtureOfExpertsClassifier(config.num_classes, config.experts, name="classifier",
                                                      dtype=policy)
         self.config = config

@@ -16,6 +16,7 @@ class Variation:
     name: str
     axis: str  # What is explored, in words.
     finetuning_shards: int | None = None  # None: all but those held out for validation.
+    finetuning_length: float = 1.0  # Times the epochs of finetuning.
     label_noise: bool = False  # Far noisier video labels.
     width: float = 1.0  # Times clusters and hidden units.
 
@@ -24,6 +25,7 @@ VARIATIONS = {variation.name: variation for variation in (
     Variation("base", "as in the tables"),
     Variation("eighth", "an eighth of the finetuning videos", finetuning_shards=1),
     Variation("half", "half of the finetuning videos", finetuning_shards=4),
+    Variation("long", "four times the epochs of finetuning", finetuning_length=4.0),
     Variation("noisy", "noisier video labels", label_noise=True),
     Variation("narrow", "models of a quarter of the width", width=0.25),
 )}
@@ -95,8 +97,9 @@ TEMPERATURES = (0, 1, 10, 20)
 def _pair(name, model, finetune_temperature, pretrain_temperature=1, branching=None, variation="base"):
     """Pretraining and finetuning of a model. The scripts pretrain with T = 1 whatever T the finetuning takes."""
     suffix = _suffix(variation)
-    # Where only the finetuning set differs, the pretraining is shared.
-    pretrained = "base" if VARIATIONS[variation].finetuning_shards else variation
+    changed = VARIATIONS[variation]
+    # Where only the finetuning differs, the pretraining is shared.
+    pretrained = variation if changed.label_noise or changed.width != 1 else "base"
     own = _suffix(pretrained)
     undistilled = "_T0" if pretrain_temperature == 0 else ""
     pretraining = f"pretrain_{name}{undistilled}{own}"

@@ -34,13 +34,15 @@ class Scale:
     finetune_epochs: int = 20
     finetune_batch: int = 128
     finetune_rate: float = 1e-3
-    gap_records: int = 1500
-    gap_steps: int = 400
+    gap_records: int = 3000
+    gap_steps: int = 1800
     gap_batch: int = 96
     gap_rate: float = 2e-3
     gap_clusters: int = 16
     gap_hidden: int = 128
-    curve_points: int = 4  # Scored checkpoints of a training.
+    # The paper's runs take 500,000 steps, in which averages with a momentum of 0.999 settle; these take a few hundred.
+    batch_norm_momentum: float = 0.98
+    curve_points: int = 8  # Scored checkpoints of a training.
     log_points: int = 40  # Lines of a training's log.
 
     def dataset(self, seed, variation, num_classes=None):
@@ -79,17 +81,19 @@ class Scale:
 
     def phase(self, training, num_examples=None):
         """The miniature's `PhaseConfig` of a training; a finetuning's length follows from its number of segments."""
+        epochs = self.finetune_epochs * VARIATIONS[training.variation].finetuning_length
         changed = {
             "pretrain": dict(max_steps=self.pretrain_steps, batch_size=self.pretrain_batch,
                              base_learning_rate=self.pretrain_rate, dropout=0.5),
-            "finetune": dict(max_steps=max((num_examples or 0) * self.finetune_epochs // self.finetune_batch, 1),
+            "finetune": dict(max_steps=max(int((num_examples or 0) * epochs) // self.finetune_batch, 1),
                              num_epochs=None, batch_size=self.finetune_batch, base_learning_rate=self.finetune_rate,
                              dropout=0.75),
             "gap": dict(max_steps=self.gap_steps, batch_size=self.gap_batch, base_learning_rate=self.gap_rate,
                         dropout=0.5),
         }[training.phase]
         phase = config.PHASES["finetune" if training.phase == "finetune" else "pretrain"]
-        return dataclasses.replace(phase, temperature=training.temperature, **changed)
+        return dataclasses.replace(phase, temperature=training.temperature,
+                                   batch_norm_momentum=self.batch_norm_momentum, **changed)
 
 
 DEFAULT = Scale("default")
