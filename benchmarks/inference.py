@@ -49,7 +49,7 @@ def set_averages(model):
             variable.assign(random.normal(0, 0.1, variable.shape))
 
 
-def run_case(name, model_name, phase_name, batch_size, repeats, peak):
+def run_case(name, model_name, phase_name, batch_size, repeats, peaks):
     """The rows of a case, one a precision; outputs are compared before anything is timed."""
     keras.utils.set_random_seed(0)
     model = MOD(config.model_config(model_name), config.phase_config(phase_name))
@@ -74,7 +74,8 @@ def run_case(name, model_name, phase_name, batch_size, repeats, peak):
     gflop = batch_size * folded_gflop(model_config, frames)
     return [{"case": f"inference, {name}, {precision}", "baseline_s": seconds["baseline"], "ours_s": seconds[precision],
              "ratio": seconds["baseline"] / seconds[precision], "examples_per_s": batch_size / seconds[precision],
-             "gflops": gflop / seconds[precision], "peak_gflops": peak, "logit_difference": difference}
+             "gflops": gflop / seconds[precision], "peak_gflops": peaks[precision],
+             "logit_difference": difference}
             for precision, difference in differences.items()]
 
 
@@ -82,10 +83,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer repeats, only the single model on segments")
     arguments = parser.parse_args()
-    peak = measure.sgemm_peak()
+    peaks = {precision: measure.matmul_peak(precision) for precision in PRECISIONS}
     rows = []
     for case in CASES[:1] if arguments.quick else CASES:
-        rows += run_case(*case, 5 if arguments.quick else 21, peak)
+        rows += run_case(*case, 5 if arguments.quick else 21, peaks)
         keras.backend.clear_session()
         gc.collect()
     measure.show(rows)

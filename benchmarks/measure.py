@@ -12,9 +12,9 @@ import tensorflow as tf
 from youtube8m_mod.report import format_table
 
 
-def sgemm_peak(seconds=1.0, size=2048):
-    """GFLOP/s of a large float32 matrix product through TensorFlow: the limit of everything dense."""
-    a = tf.random.normal((size, size))
+def matmul_peak(precision="float32", seconds=1.0, size=2048):
+    """GFLOP/s of a large matrix product through TensorFlow: the limit of everything dense in that precision."""
+    a = tf.cast(tf.random.normal((size, size)), precision)
     product = tf.function(lambda: tf.matmul(a, a))
     product()
     rates, end = [], time.perf_counter() + seconds

@@ -148,6 +148,7 @@ def test_models_that_cannot_be(overrides, message):
     (["max_steps=0"], "max_steps must be at least 1"),
     (["dropout=1"], r"dropout must be in \[0, 1\), came 1.0"),
     (["dropout=nan"], "dropout must be in"),
+    (["batch_norm_momentum=1"], r"batch_norm_momentum must be in \[0, 1\), came 1.0"),
     (["temperature=-1"], "temperature must be finite and not negative"),
     (["temperature=inf"], "temperature must be finite and not negative"),
     (["l2_penalty=nan"], "l2_penalty must be finite"),

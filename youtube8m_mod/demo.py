@@ -18,11 +18,13 @@ from youtube8m_mod.report import format_table
 
 MODEL = "mod_nextvlad_tiny"
 LEAF = "0/0"
-# A tiny model on little data wants larger steps than the paper's, and fewer examples in each.
+# A tiny model on little data wants larger steps than the paper's, fewer examples in each, and batch-norm averages that
+# settle in some hundred of them.
 PRETRAIN = {"batch_size": 50, "num_epochs": 20, "max_steps": None, "base_learning_rate": 5e-3,
-            "learning_rate_decay_examples": 12_000, "dropout": 0.3}
+            "learning_rate_decay_examples": 12_000, "dropout": 0.3, "batch_norm_momentum": 0.98}
 FINETUNE = {"batch_size": 100, "num_epochs": 6, "base_learning_rate": 1e-3, "learning_rate_decay_examples": 10_000,
-            "dropout": 0.5}
+            "dropout": 0.5, "batch_norm_momentum": 0.98}
+_WITHOUT_FLAG = ("dropout", "batch_norm_momentum")  # Of the phase's fields above.
 TIMELINES = 4  # Videos in the picture of classes along time.
 
 
@@ -165,8 +167,8 @@ class Demo:
 
 def _flags(phase, **fields):
     """The flags of a training script for fields of the phase, and of the model; what has no flag goes through --set."""
-    fields["dropout"] = phase["dropout"]
-    named = {name: value for name, value in phase.items() if name != "dropout"}
+    named = {name: value for name, value in phase.items() if name not in _WITHOUT_FLAG}
+    fields |= {name: phase[name] for name in _WITHOUT_FLAG}
     return named | {"set": [f"{name}={value}" for name, value in fields.items()]}
 
 

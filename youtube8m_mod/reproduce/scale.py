@@ -28,7 +28,7 @@ class Scale:
     feature_sizes: tuple[int, ...] = (256, 128)  # The leading (principal) components of rgb, all of audio.
     clusters: int = 32  # Of the standard model; a large one has twice as many.
     hidden_size: int = 256
-    pretrain_steps: int = 240
+    pretrain_steps: int = 480
     pretrain_batch: int = 64
     pretrain_rate: float = 2e-3
     finetune_epochs: int = 20
