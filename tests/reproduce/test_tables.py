@@ -3,7 +3,9 @@ import math
 import pytest
 
 from youtube8m_mod.reproduce import tables
-from youtube8m_mod.reproduce.rows import CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, TRAININGS, Claim
+from youtube8m_mod.reproduce.rows import (
+    CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, TRAININGS, VARIATIONS, Claim)
+from youtube8m_mod.reproduce.scale import DEFAULT
 
 
 def entry(**test):
@@ -97,3 +99,16 @@ def test_rows_and_claims_name_what_there_is():
     for claim in CLAIMS:  # What the paper says is what its tables say.
         assert ROWS[claim.better].paper[0] > ROWS[claim.worse].paper[0]
         assert ROWS[claim.better].paper[1] > ROWS[claim.worse].paper[1]
+
+
+def test_variations_change_what_they_say():
+    base, long = (DEFAULT.phase(TRAININGS[f"finetune_nextvlad{suffix}"], 1000) for suffix in ("", "_long"))
+    assert base.max_steps == 1000 * DEFAULT.finetune_epochs // DEFAULT.finetune_batch
+    assert long.max_steps == 4000 * DEFAULT.finetune_epochs // DEFAULT.finetune_batch
+    narrow, standard = (DEFAULT.model(TRAININGS[f"finetune_nextvlad{suffix}"]) for suffix in ("_narrow", ""))
+    assert 4 * narrow.hidden_size == standard.hidden_size
+    # Where only the finetuning differs, the pretraining is that of the tables.
+    for variation in VARIATIONS:
+        training = TRAININGS["finetune_nextvlad" + ("" if variation == "base" else f"_{variation}")]
+        own = variation in ("noisy", "narrow")
+        assert training.pretraining == "pretrain_nextvlad" + (f"_{variation}" if own else "")

@@ -11,8 +11,8 @@ from youtube8m_mod.reproduce.rows import VARIATIONS
 class Scale:
     """The size of a reproduction.
 
-    Learning rate, dropout and lengths were chosen on validation videos, with a single NeXtVLAD and a mixture of 3
-    without distillation, before any row was scored on test videos (docs/reproduce.md).
+    Width, learning rates, batch norm's momentum and lengths were chosen on validation videos with a single NeXtVLAD,
+    before any mixture was trained (docs/reproduce.md).
     """
 
     name: str
