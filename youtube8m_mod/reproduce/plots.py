@@ -44,7 +44,7 @@ def regularisation(entries, seed):
     _finish(panels[1], "finetuning: label loss (BCE, mean of all nodes)", "step")
     for axes in panels:
         axes.set_ylim(bottom=0)
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     return figure
 
 
@@ -70,7 +70,7 @@ def map_against_temperature(entries):
     for axes, title in ((here, "here: test MAP, mean and deviation over seeds"), (paper, "the paper")):
         axes.set_xticks(positions, [f"{t}" for t in TEMPERATURES])
         _finish(axes, title, "temperature T of finetuning (0: no distillation)")
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     return figure
 
 
@@ -122,7 +122,7 @@ def map_against_finetuning_size(entries):
     relative.axhline(0, color=_PAPER, linewidth=1)
     for axes, title in ((absolute, "test MAP"), (relative, "what distillation adds (paired over seeds)")):
         _finish(axes, title, "rated segments in finetuning")
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     return figure
 
 
@@ -156,7 +156,7 @@ def distillation_over_time(entries):
             _errorbar(axes, *zip(*shared), label=label, color=colour)
         axes.axhline(0, color=_PAPER, linewidth=1)
         _finish(axes, f"{title}: T = 20 minus T = 0", "step")
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes)
     return figure
 
 
@@ -200,7 +200,7 @@ def _curves(entries, lines, partitions, metric):
                           color=colour, linestyle="--" if part == "average" else "-")
         _finish(axes, f"{partition} {metric}", "step")
         if axes.lines:
-            axes.legend(frameon=False, fontsize=8)
+            _legend(axes)
     return figure if drawn else None
 
 
@@ -247,3 +247,8 @@ def _finish(axes, title, xlabel):
     axes.set_axisbelow(True)
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(xlabel)
+
+
+def _legend(axes):
+    """Below the axes: error bars leave no room in them."""
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
