@@ -88,3 +88,9 @@ def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
 def test_bad_arguments(argv, message):
     with pytest.raises(UserError, match=message):
         __main__.main(argv)
+
+
+def test_the_printed_commands_are_those_of_the_docs():
+    with open("docs/full_scale.sh", encoding="utf-8") as file:
+        assert file.read() == commands.full_scale() + "\n", (
+            "docs/full_scale.sh is what `python -m youtube8m_mod.reproduce --scale=full --dry_run` prints")
