@@ -167,8 +167,9 @@ def test_bad_records_are_refused_by_the_graph(root):
     good = records.frame_level_record("abcd", [], {"rgb": frames[:, :24], "audio": frames[:, 24:]})
     short = records.frame_level_record("abcd", [], {"rgb": frames[:, :23], "audio": frames[:, 24:]})
     assert call(examples=tf.constant([good]))["ids"].numpy() == [b"abcd"]
-    for bad in (short, b"", b"no record"):
-        with pytest.raises(tf.errors.InvalidArgumentError):
+    endless = good[:good.index(b"\n\x18") + 1] + b"\xff" * 8 + b"\x7f" + good[good.index(b"\n\x18") + 10:]
+    for bad in (short, b"", b"no record", endless):
+        with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.DataLossError)):
             call(examples=tf.constant([good, bad]))
 
 

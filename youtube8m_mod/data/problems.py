@@ -23,13 +23,9 @@ def problem(serialized, spec):
     Returns:
         reason: a word or two under which such records are counted; sentence: what was expected and what came.
     """
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    try:
-        record = tf.train.SequenceExample.FromString(serialized)
-    except DecodeError:
-        return "malformed", f"its {len(serialized):,} bytes are no {'Example' if _whole(spec) else 'SequenceExample'}"
+    record = _decoded(serialized)
+    if record is None:
+        return "malformed", f"its bytes are no {'Example' if _whole(spec) else 'SequenceExample'}"
     try:
         _check_id(record, spec)
         _check_labels(_values(record, records.LABELS_KEY, "int64_list"), spec.num_classes, "labels")
@@ -46,13 +42,26 @@ def problem(serialized, spec):
 
 def video_id(serialized, spec):
     """The id of a record as text, "" where it has none."""
+    record = _decoded(serialized)
+    try:
+        return _video_id(record, spec) if record is not None else ""
+    except _Problem:
+        return ""
+
+
+def decodes(serialized):
+    """Whether a record's bytes are a `SequenceExample`, whatever it holds."""
+    return _decoded(serialized) is not None
+
+
+def _decoded(serialized):
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
     try:
-        return _video_id(tf.train.SequenceExample.FromString(serialized), spec)
-    except (DecodeError, _Problem):
-        return ""
+        return tf.train.SequenceExample.FromString(serialized)
+    except DecodeError:
+        return None
 
 
 def _whole(spec):

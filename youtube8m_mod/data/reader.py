@@ -63,6 +63,7 @@ class Reader:
         whole = self.spec.kind == records.VIDEO_LEVEL
         self.max_frames = SEGMENT_FRAMES if segments else 1 if whole else max_frames or config.max_frames
         self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
+        self._known_files = set()  # Looked through by an earlier pass.
         # Traced once, not in every pass.
         self._examples = tf.function(functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),
                                      input_signature=[tf.TensorSpec([None], tf.string)])
@@ -86,7 +87,7 @@ class Reader:
         """
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, came {batch_size}.")
-        tally = Tally(self.spec, self.skip_bad_records, self.max_bad_share)
+        tally = Tally(self.spec, self.skip_bad_records, self.max_bad_share, known=self._known_files)
         paths = self.paths if paths is None else list(paths)
         random = None if seed is None else np.random.default_rng([seed, epoch])
         if random is not None:

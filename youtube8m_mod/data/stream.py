@@ -6,6 +6,7 @@ from youtube8m_mod.data import parse, shards
 
 CHUNK = 16  # Records that go through the stages together.
 _READ_BUFFER = 1 << 20
+_MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
 def tell(method, values, shape=(), dtype=tf.bool):
@@ -35,6 +36,7 @@ def numbered(paths, tally, open_files):
             count = tf.size(chunk, tf.int64)
             size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
             tf.cond(count == 0, lambda: tell(tally.closed, [path, index, offset]), lambda: False)
+            chunk = tf.cond(tell(tally.knows, [path]), lambda: chunk, lambda: _well_formed(path, chunk, tally))
             return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
 
         return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
@@ -44,6 +46,12 @@ def numbered(paths, tally, open_files):
         return data.flat_map(read_file).unbatch()
     return data.interleave(read_file, cycle_length=min(open_files, len(paths)),
                            num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+
+def _well_formed(path, serialized, tally):
+    """The records, `_MALFORMED` in the place of those whose bytes would end the process in TensorFlow's parsers."""
+    good = tell(tally.decodes, [path, serialized], [None])
+    return tf.cond(tf.reduce_all(good), lambda: serialized, lambda: tf.where(good, serialized, _MALFORMED))
 
 
 def only_good(data, spec, tally):

@@ -45,12 +45,14 @@ class Tally:
         skip_bad: count bad records instead of raising.
         max_bad_share: a larger share of bad records is refused.
         kept: so many problems are kept in words.
+        known: set of the files all records of which were seen to be protocol buffers; grows as files are read.
     """
 
-    def __init__(self, spec, skip_bad, max_bad_share, kept=20):
+    def __init__(self, spec, skip_bad, max_bad_share, kept=20, known=None):
         self.counts = Counts()
         self.error = None  # The first UserError; nothing is told any more after it.
         self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
+        self._known, self._malformed = set() if known is None else known, set()
         self._bad_of_file = collections.Counter()
         self._closed_files = set()
         self._lock = threading.Lock()
@@ -68,11 +70,27 @@ class Tally:
             count = shards.count_whole(path.decode())
         return np.int64(count)
 
+    def knows(self, path):
+        """Whether all records of a file are known to be protocol buffers."""
+        return np.bool_(path in self._known)
+
+    def decodes(self, path, batch):
+        """Which of some records of a file are protocol buffers: bool (B,).
+
+        TensorFlow's parsers of SequenceExamples do not look: a length of 2^31 or more in a record ends the process.
+        """
+        good = np.array([problems.decodes(serialized) for serialized in batch], bool)
+        if not good.all():
+            self._malformed.add(path)
+        return good
+
     def closed(self, path, count, offset):
         """The file `path` gave `count` records, and no more from byte `offset` on. Returns False."""
         if self.error:
             return np.False_
         with self._remembered_error(path), self._lock:
+            if path not in self._malformed:
+                self._known.add(path)
             path = path.decode()
             damaged = int(offset) != shards.size(path)
             self.counts.records += int(count) + damaged

@@ -64,7 +64,10 @@ class Signatures(tf.Module):
         return {"start_times": starts, "predictions": tf.sigmoid(logits)}
 
     def serialized_examples(self, examples):
-        parsed = parse.fields(examples, self.record)
+        # Bytes that are no SequenceExample raise here; in the parser below some of them would end the server.
+        decoded = tf.io.decode_proto(examples, "tensorflow.SequenceExample", ["context"], [tf.string], sanitize=True)
+        with tf.control_dependencies([decoded.sizes]):
+            parsed = parse.fields(tf.identity(examples), self.record)
         names = ", ".join(f"{name} ({size} bytes a frame)" for name, size in zip(self.record.keys, self.record.sizes))
         check = tf.debugging.Assert(parsed["valid"], [
             f"A record lacks its id, or frames, or has another number of bytes than {names}, or labels that are none."])
