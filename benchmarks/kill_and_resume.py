@@ -10,6 +10,7 @@ step, random state, place in the data), the logs, and how often each record was 
 import argparse
 import collections
 import json
+import math
 import os
 import random
 import signal
@@ -69,12 +70,16 @@ def seen_steps(path):
 
 
 def finish(folder, name, settings):
-    """Runs to the end; returns the seconds."""
-    started = time.monotonic()
+    """Runs to the end; returns the seconds, and those to the first step."""
+    started, first_step = time.monotonic(), None
     process = start(folder, name, settings)
-    if process.wait():
+    while process.poll() is None:
+        time.sleep(0.02)
+        if first_step is None and files.exists(f"{folder}/{name}.seen"):
+            first_step = time.monotonic() - started
+    if process.returncode:
         raise UserError(f"The run {name} ended with exit code {process.returncode}; see {folder}/{name}.log.")
-    return time.monotonic() - started
+    return time.monotonic() - started, first_step
 
 
 def kill_at_random(folder, settings, startup_seconds):
@@ -84,12 +89,12 @@ def kill_at_random(folder, settings, startup_seconds):
     for number in range(settings.kills):
         before = len(seen_steps(seen))
         process = start(folder, "killed", settings)
-        if random_source.random() < STARTUP_KILLS:
-            time.sleep(random_source.uniform(0, startup_seconds))
-        else:
-            stretch = random_source.randint(1, LONGEST_STRETCH)
-            while process.poll() is None and len(seen_steps(seen)) < before + stretch:
-                time.sleep(0.02)
+        in_startup = random_source.random() < STARTUP_KILLS
+        end = time.monotonic() + (random_source.uniform(0, startup_seconds) if in_startup else math.inf)
+        stretch = random_source.randint(1, LONGEST_STRETCH)
+        while process.poll() is None and time.monotonic() < end and len(seen_steps(seen)) < before + stretch:
+            time.sleep(0.02)
+        if not in_startup:
             time.sleep(random_source.uniform(0, 0.3))
         process.kill()
         if process.wait() != -signal.SIGKILL:
@@ -162,8 +167,8 @@ def main(argv):
         from youtube8m_mod.data.miniature import write_miniature
 
         write_miniature(f"{folder}/data", config.override(Settings(), DATA))
-        whole_seconds = finish(folder, "whole", settings)
-        rows = kill_at_random(folder, settings, whole_seconds / 2)
+        whole_seconds, startup_seconds = finish(folder, "whole", settings)
+        rows = kill_at_random(folder, settings, startup_seconds)
         finish(folder, "killed", settings)
 
         tensors, different = compare_checkpoints(f"{folder}/whole", f"{folder}/killed", settings.steps)

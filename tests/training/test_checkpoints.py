@@ -73,6 +73,20 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(saved, caps
                      capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("error", [
+    tf.errors.UnavailableError(None, None, "come again"), tf.errors.ResourceExhaustedError(None, None, "come again"),
+    OSError(5, "come again")])
+def test_what_fails_for_the_moment_is_no_damage(saved, monkeypatch, error):
+    train_dir, model, optimizer = saved
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "_restore", fails)
+    with pytest.raises(UserError, match="Cannot read .*checkpoint-00000030: .*come again; it may be whole"):
+        checkpoints.restore_latest(str(train_dir), model, optimizer)
+
+
 def test_only_damaged_checkpoints_are_an_error_that_names_the_last(saved):
     train_dir, model, optimizer = saved
     for folder in train_dir.iterdir():

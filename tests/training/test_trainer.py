@@ -107,6 +107,23 @@ def test_a_longer_run_goes_on(data, tmp_path, eager):
     tiny.assert_same(tiny.stored(tmp_path / "whole", 6), tiny.stored(tmp_path / "longer", 6))
 
 
+def test_a_run_beyond_its_end_does_not_go_on(data, tmp_path, eager):
+    tiny.trainer(data, tmp_path, tiny.run(max_steps=4)).train()
+    before = tiny.stored(tmp_path, 4)
+    assert tiny.trainer(data, tmp_path, tiny.run(max_steps=2)).train()["step"] == 4
+    assert checkpoints.steps(tmp_path) == [4]
+    tiny.assert_same(tiny.stored(tmp_path, 4), before)
+
+
+def test_a_run_does_not_start_from_its_own_train_dir(data, tmp_path, eager):
+    tiny.trainer(data, tmp_path / "run", tiny.run(max_steps=1)).train()
+    started = tiny.run("finetune", max_steps=1)
+    started.started_from = f"{tmp_path}/other/../run/"
+    with pytest.raises(UserError, match="needs a --train_dir of its own"):
+        tiny.trainer(data, tmp_path / "run", started, start_new_model=True)
+    assert checkpoints.steps(tmp_path / "run") == [1]
+
+
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, tmp_path, eager, capsys):
     tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=6)).train()
     tiny.trainer(data, tmp_path / "damaged", tiny.run(max_steps=5), checkpoint_steps=2).train()

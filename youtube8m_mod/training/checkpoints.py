@@ -20,8 +20,12 @@ from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.placement import CHECKPOINT_OPTIONS
 from youtube8m_mod.training.run import Run
 
+# What a file system that fails for the moment raises, or memory that is short; the checkpoint may be whole.
+_PASSING = (tf.errors.UnavailableError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError,
+            tf.errors.UnauthenticatedError, tf.errors.DeadlineExceededError, tf.errors.AbortedError,
+            tf.errors.CancelledError, OSError)
 # What reading damaged files raises.
-_DAMAGE = (UserError, tf.errors.OpError, OSError, ValueError, RuntimeError, LookupError)
+_DAMAGE = (UserError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
 
 def steps(train_dir):
@@ -138,6 +142,9 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True):
             state = _read_state(f"{folder}/state.json", step)
             _restore(f"{folder}/variables", model, optimizer, carry_step)
             return state
+        except _PASSING as error:
+            raise UserError(f"Cannot read {folder}: {_first_line(error)}; it may be whole, so nothing is done "
+                            "without it.") from error
         except _DAMAGE as error:
             if isinstance(error, _Mismatch) or step == found[0]:
                 raise UserError(f"Cannot restore {folder}: {_first_line(error)}") from error

@@ -25,7 +25,7 @@ def batches(reader, phase, seed, state):
     """
     size, left_over = phase.batch_size, None
     while phase.num_epochs is None or state["epoch"] < phase.num_epochs:
-        if state["step"] == phase.max_steps:
+        if _at_end(state, phase):
             return
         last_epoch = state["epoch"] + 1 == phase.num_epochs
         passed = reader.read(size, seed=seed, epoch=state["epoch"], skip_batches=state["place"] // size)
@@ -41,7 +41,7 @@ def batches(reader, phase, seed, state):
             state["examples"] += count
             carried = 0
             yield batch
-            if state["step"] == phase.max_steps:
+            if _at_end(state, phase):
                 return
         passed.finish()  # Raises what the pass ended at, if it was something bad.
         if summary := passed.counts.summary():
@@ -50,6 +50,10 @@ def batches(reader, phase, seed, state):
             raise UserError("The training data holds no example.")
         state["epoch"] += 1
         state["place"] = 0
+
+
+def _at_end(state, phase):
+    return phase.max_steps is not None and state["step"] >= phase.max_steps
 
 
 def _joined(data, left_over, used, size):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fnmatch
+import os
 import signal
 import time
 
@@ -129,6 +130,8 @@ class Trainer:
                 "checkpoint_seconds": self.checkpoint_seconds, **(averages or {})}
 
     def _prepare_train_dir(self):
+        if self.run.started_from and os.path.normpath(self.run.started_from) == os.path.normpath(self.train_dir):
+            raise UserError(f"A run that starts from {self.run.started_from} needs a --train_dir of its own.")
         files.make_dirs(self.train_dir)
         if self.options.start_new_model:
             for pattern in _CONTENTS:
