@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from youtube8m_mod.reproduce import tables
+from youtube8m_mod.reproduce import plots, tables
 from youtube8m_mod.reproduce.rows import (
     CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, TRAININGS, VARIATIONS, Claim)
 from youtube8m_mod.reproduce.scale import DEFAULT
@@ -84,8 +84,9 @@ def test_words_follow_the_numbers():
     assert [line["verdict"] for line in table] == ["confirmed", "contradicted", "not measured"]
     assert table[0]["paper (private)"] == "+0.1483"
     sentences = tables.in_words(table)
-    assert sentences[0] == "Confirmed: up (+0.1990 ± 0.0010)."
-    assert sentences[1] == "Contradicted: the opposite holds for: down (-0.1990 ± 0.0010)."
+    assert sentences[0] == "Confirmed: up (+0.1990 ± 0.0010; on shared candidates +0.1990 ± 0.0010, confirmed)."
+    assert sentences[1] == ("Contradicted: the opposite holds for: down (-0.1990 ± 0.0010; on shared candidates "
+                            "-0.1990 ± 0.0010, contradicted).")
     assert sentences[2] == "Not measured: unknown."
 
 
@@ -112,3 +113,20 @@ def test_variations_change_what_they_say():
         training = TRAININGS["finetune_nextvlad" + ("" if variation == "base" else f"_{variation}")]
         own = variation in ("noisy", "narrow")
         assert training.pretraining == "pretrain_nextvlad" + (f"_{variation}" if own else "")
+
+
+def test_curves_of_seeds_that_differ_in_length():
+    """Segments, and so steps, differ from seed to seed, and trainings end in any order."""
+    def training(steps, score):
+        scores = {"test": {"root": score, "shared root": score - 0.1, "leaf": score, "average": score}}
+        return {"curve": [{"step": step, "scores": scores} for step in steps]}
+
+    entries = {"finetune_mix_nextvlad_T0/0": training((31, 62, 70), 0.5),
+               "finetune_mix_nextvlad_T20/1": training((30, 60, 68), 0.7),
+               "finetune_mix_nextvlad_T20/0": training((31, 62, 70), 0.6)}
+    curve = plots._curve_by_seed(entries, "finetune_mix_nextvlad_T20", "root", "test", shared=True)
+    assert [step for step, _ in curve] == [31, 62, 70]
+    assert curve[0][1] == {0: pytest.approx(0.5), 1: pytest.approx(0.6)}
+    assert plots.distillation_over_time(entries)
+    del entries["finetune_mix_nextvlad_T20/0"]  # Now they share no seed.
+    assert plots.distillation_over_time(entries)

@@ -60,6 +60,8 @@ def reproduce(arguments, scale, seeds, tasks):
 
     place = Place(arguments.output_dir, scale, arguments.bank, arguments.bank_test)
     settings = {"scale": config.to_dict(scale), "bank": arguments.bank, "bank_test": arguments.bank_test}
+    if arguments.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, came {arguments.jobs}.")
     results = schedule.Results(arguments.output_dir, settings)
     if not arguments.report_only:
         if place.bank_path and not files.exists(place.bank_path):

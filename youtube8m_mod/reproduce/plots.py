@@ -100,7 +100,7 @@ def map_against_parameters(entries):
 
 
 def map_against_finetuning_size(entries):
-    """MAP against the number of rated segments in finetuning, and what distillation brings there."""
+    """MAP on shared candidates against the number of rated segments in finetuning, and what distillation brings."""
     figure, (absolute, relative) = _panels(2, (10, 3.4))
     models = (("finetune_nextvlad", "single", COLOURS[1]),
               ("finetune_mix_nextvlad_T0", "mixture of 3, T = 0", COLOURS[2]),
@@ -108,19 +108,22 @@ def map_against_finetuning_size(entries):
     sizes = ("_eighth", "_half", "")
     differences = []
     for name, label, colour in models:
-        found = [(_examples(entries, name + size), Summary.of(scores(entries, name + size, "root").values()))
-                 for size in sizes]
+        found = [(_examples(entries, name + size),
+                  Summary.of(scores(entries, name + size, "root", shared=True).values())) for size in sizes]
         found = [(examples, summary) for examples, summary in found if summary]
         if len(found) < 2:
             return None
         _errorbar(absolute, *zip(*found), label=label, color=colour)
     for size in sizes:
-        difference = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{size}", "root") for t in (20, 0)))
+        difference = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{size}", "root", shared=True)
+                              for t in (20, 0)))
         if difference:
             differences.append((_examples(entries, f"finetune_mix_nextvlad_T20{size}"), difference))
-    _errorbar(relative, *zip(*differences), label="T = 20 minus T = 0", color=COLOURS[0])
+    if differences:
+        _errorbar(relative, *zip(*differences), label="T = 20 minus T = 0", color=COLOURS[0])
     relative.axhline(0, color=_PAPER, linewidth=1)
-    for axes, title in ((absolute, "test MAP"), (relative, "what distillation adds (paired over seeds)")):
+    for axes, title in ((absolute, "test MAP on shared candidates"),
+                        (relative, "what distillation adds there (paired over seeds)")):
         _finish(axes, title, "rated segments in finetuning")
         _legend(axes)
     return figure
@@ -143,7 +146,7 @@ def gap_curves(entries):
 
 def distillation_over_time(entries):
     """What distillation adds over a training, by part of the mixture: where it begins to help."""
-    phases = (("test MAP over finetuning", "finetune"), ("test GAP over a long training", "gap"))
+    phases = (("test MAP over finetuning, shared candidates", "finetune"), ("test GAP over a long training", "gap"))
     found = [(title, phase) for title, phase in phases
              if all(_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", "root", "test") for t in (0, 20))]
     if not found:
@@ -151,9 +154,12 @@ def distillation_over_time(entries):
     figure, panels = _panels(len(found), (5 * len(found), 3.4))
     for axes, (title, phase) in zip(panels, found):
         for (part, label), colour in zip(_PARTS, COLOURS):
-            plain, distilled = (_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", part, "test") for t in (0, 20))
-            shared = [(step, paired(distilled[step], plain[step])) for step in sorted(plain.keys() & distilled.keys())]
-            _errorbar(axes, *zip(*shared), label=label, color=colour)
+            plain, distilled = (_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", part, "test", shared=True)
+                                for t in (0, 20))
+            points = [(step, paired(after, before)) for (step, before), (_, after) in zip(plain, distilled)]
+            points = [(step, difference) for step, difference in points if difference]
+            if points:
+                _errorbar(axes, *zip(*points), label=label, color=colour)
         axes.axhline(0, color=_PAPER, linewidth=1)
         _finish(axes, f"{title}: T = 20 minus T = 0", "step")
         _legend(axes)
@@ -172,7 +178,7 @@ def regimes(entries):
     for axes, (title, *compared) in zip(panels, pairs):
         for place, variation in enumerate(VARIATIONS.values()):
             suffix = "" if variation.name == "base" else f"_{variation.name}"
-            by_seed = [scores(entries, name + suffix, part) for name, part in compared]
+            by_seed = [scores(entries, name + suffix, part, shared=True) for name, part in compared]
             difference = paired(*by_seed)
             if difference:
                 drawn = drawn or variation.name != "base"
@@ -182,7 +188,7 @@ def regimes(entries):
                 axes.plot(difference.mean, place, "D", color=COLOURS[0], markersize=6)
         axes.axvline(0, color=_PAPER, linewidth=1)
         axes.set_yticks(range(len(labels)), labels)
-        _finish(axes, title, "difference of test MAP")
+        _finish(axes, title, "difference of test MAP, shared candidates")
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     panels[0].invert_yaxis()
     return figure if drawn else None
@@ -196,24 +202,32 @@ def _curves(entries, lines, partitions, metric):
             curve = _curve_by_seed(entries, name, part, partition)
             if curve:
                 drawn = True
-                _errorbar(axes, list(curve), [Summary.of(values.values()) for values in curve.values()], label=label,
-                          color=colour, linestyle="--" if part == "average" else "-")
+                _errorbar(axes, [step for step, _ in curve], [Summary.of(values.values()) for _, values in curve],
+                          label=label, color=colour, linestyle="--" if part == "average" else "-")
         _finish(axes, f"{partition} {metric}", "step")
         if axes.lines:
             _legend(axes)
     return figure if drawn else None
 
 
-def _curve_by_seed(entries, training, part, partition):
-    """{step: {seed: score}}; where seeds differ in length by a step or two, points go together by their place."""
+def _curve_by_seed(entries, training, part, partition, shared=False):
+    """[(step, {seed: score})]; where seeds differ in length by a step or two, points go together by their place.
+
+    Args:
+        shared: on the video-level probabilities that all rows share, where there are such scores.
+    """
     curves = {int(name.rpartition("/")[2]): entry["curve"] for name, entry in entries.items()
               if name.rpartition("/")[0] == training}
     if not curves:
-        return {}
-    length = min(map(len, curves.values()))
-    first = next(iter(curves.values()))
-    return {first[index]["step"]: {seed: curve[index]["scores"][partition][part] for seed, curve in curves.items()}
-            for index in range(length)}
+        return []
+
+    def score(point):
+        found = point["scores"][partition]
+        return found.get(f"shared {part}", found[part]) if shared else found[part]
+
+    first = curves[min(curves)]
+    return [(first[index]["step"], {seed: score(curve[index]) for seed, curve in curves.items()})
+            for index in range(min(map(len, curves.values())))]
 
 
 def _examples(entries, training):

@@ -10,6 +10,7 @@ import numpy as np
 
 from youtube8m_mod import config, files
 from youtube8m_mod.data.miniature import TRUTH
+from youtube8m_mod.errors import UserError
 from youtube8m_mod.figures import save_figure, timeline_figure
 from youtube8m_mod.localization.arrays import read_arrays
 from youtube8m_mod.report import format_table
@@ -36,13 +37,19 @@ def write(place, results, seeds, label_names=None):
     """Writes report.html, tables.md, tables.json and figures/*.png into the place.
 
     Args:
+        results: `schedule.Results`; the tables hold all of its seeds.
         seeds: the first one's logs and videos are shown.
         label_names: list of class names for the timelines, or None.
 
     Returns:
         the tables as text.
+
+    Raises:
+        UserError: there are no results.
     """
     entries = results.entries
+    if not entries:
+        raise UserError(f"{results.path} holds no finished training: there is nothing to report.")
     made = tables.all_tables(entries)
     words = {title: tables.in_words(rows) for title, rows in made.items() if rows and "verdict" in rows[0]}
     figures = _figures(place, entries, seeds, label_names)
@@ -53,7 +60,7 @@ def write(place, results, seeds, label_names=None):
     files.write_json(os.path.join(place.output_dir, "tables.json"), {"tables": made, "words": words})
     path = os.path.join(place.output_dir, "report.html")
     with files.write_file(path) as file:
-        file.write(_html(place, entries, seeds, made, words, figures))
+        file.write(_html(place, entries, made, words, figures))
     return "\n\n".join(f"{title}\n{format_table(rows)}" for title, rows in made.items()) + f"\n\nReport: {path}"
 
 
@@ -63,7 +70,8 @@ def _figures(place, entries, seeds, label_names):
     found = {
         "map_temperature": (plots.map_against_temperature(entries), "MAP against the temperature of the distillation."),
         "map_parameters": (plots.map_against_parameters(entries), "MAP against the number of parameters, by row."),
-        "map_finetuning": (plots.map_against_finetuning_size(entries), "MAP against the size of the finetuning set."),
+        "map_finetuning": (plots.map_against_finetuning_size(entries), "MAP on shared candidates against the size of the "
+                                                              "finetuning set."),
         "regimes": (plots.regimes(entries), "Where distillation helps or hurts: paired differences, a dot a seed, a "
                                             "diamond their mean."),
         "learning_curves": (plots.learning_curves(entries), "Learning curves of finetuning, mean and deviation over "
@@ -114,16 +122,25 @@ def _markdown(made, words):
     return lines
 
 
-def _html(place, entries, seeds, made, words, figures):
+def _html(place, entries, made, words, figures):
+    seeds = sorted({int(name.rpartition("/")[2]) for name in entries})
     features = ("Scenes are real video-level records." if place.bank else "Scenes are synthetic.")
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>",
         f"<title>The MOD paper's tables in miniature</title><style>{_STYLE}</style>",
         "<h1>The MOD paper's tables in miniature</h1>",
         f"<p>Rows of Tables 1 and 2, trained and scored on a miniature YouTube-8M. {features} Seeds "
-        f"{', '.join(map(str, seeds))}: each has videos, weights and order of its own; ± is the standard deviation "
-        "over them, differences are paired by seed, verdicts go by the 95% interval of the mean difference (Student's "
-        "t). The paper's numbers are its own, on the real dataset: orders can be compared, values cannot.</p>"]
+        f"{', '.join(map(str, seeds))}: each composes its own videos and draws its own weights and order; ± is the "
+        "standard deviation over them, differences are paired by seed, verdicts go by the 95% interval of the mean "
+        "difference (Student's t), one statement at a time. The paper's numbers are its own, on the real dataset: "
+        "orders can be compared, values cannot.</p>",
+        "<p>MAP is that of a row's whole pipeline, with candidates and video probabilities of its own pretraining. On "
+        "shared candidates, all rows have those of the single NeXtVLAD, so that the segment classifiers alone are "
+        "compared. A leaf alone has the shared ones in either case.</p>"]
+    if place.bank:
+        parts.append("<p>All seeds cut their scenes from one pool of records, so they share some of them: intervals "
+                     "are narrower than those of independent datasets would be. The best point of a GAP curve is "
+                     "chosen on the test records themselves.</p>")
     parts += ["<h2>In short</h2>", _list(words[tables.CLAIMS_TITLE])]
     for title, rows in made.items():
         parts += [f"<h2>{html.escape(title)}</h2>", _table(rows)]

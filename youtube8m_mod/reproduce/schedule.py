@@ -24,7 +24,9 @@ class Results:
     def __init__(self, output_dir, settings):
         self.path = os.path.join(output_dir, RESULTS)
         self.content = {"settings": settings, "entries": {}}
-        if files.exists(self.path):
+        if not files.exists(self.path):
+            files.write_json(self.path, self.content)  # Before any data is: what is there belongs to these settings.
+        else:
             found = files.read_json(self.path)
             changed = [name for name in settings if found["settings"].get(name) != settings[name]]
             if changed:

@@ -6,7 +6,7 @@ import statistics
 
 from youtube8m_mod.reproduce.rows import CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, VARIATIONS
 
-# Two-sided 95% quantiles of Student's t by degrees of freedom; beyond, the normal distribution's is close enough.
+# Two-sided 95% quantiles of Student's t by degrees of freedom; beyond, 1.96 + 2.5 / df is within 0.02.
 _T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 CLAIMS_TITLE = "What the paper says"
@@ -33,7 +33,7 @@ class Summary:
         """Half the width of the mean's 95% interval (Student's t); None with one value."""
         if self.std is None:
             return None
-        t = _T_95[self.count - 2] if self.count - 2 < len(_T_95) else 1.96
+        t = _T_95[self.count - 2] if self.count - 2 < len(_T_95) else 1.96 + 2.5 / (self.count - 1)
         return t * self.std / math.sqrt(self.count)
 
     def __str__(self):
@@ -99,7 +99,7 @@ def map_table(entries):
                            if name.rpartition("/")[0] == row.training), None)
         table.append({
             "table": row.table, "row": row.title, "parameters": parameters if row.part in ("root", "video") else None,
-            "MAP": own and str(own),
+            "seeds": own and own.count, "MAP": own and str(own),
             "on shared candidates": shared and str(shared),
             "minus NeXtVLAD": None if row.name == "nextvlad" else signed(paired(found, reference)),
             "validation MAP": validation and str(validation),
@@ -116,8 +116,8 @@ def gap_table(entries):
         test, train = (row_scores(entries, row, partition) for partition in ("test", "train"))
         best = Summary.of(best_of_curve(entries, row).values())
         if test:
-            table.append({"row": row.title, "test GAP": str(Summary.of(test.values())),
-                          "train GAP": str(Summary.of(train.values())), "best of the curve": str(best),
+            table.append({"row": row.title, "seeds": len(test), "test GAP": str(Summary.of(test.values())),
+                          "train GAP": str(Summary.of(train.values())), "best test GAP of the curve": str(best),
                           "minus mixture at T = 0": signed(paired(test, reference))})
     return table
 
@@ -159,32 +159,42 @@ def in_words(table):
                              ("undecided", "Undecided (the 95% interval holds 0)"),
                              ("one seed only", "One seed only, no verdict"),
                              ("not measured", "Not measured")):
-        texts = [f"{line['statement']}" + (f" ({line['here']})" if line["here"] else "")
-                 for line in table if line["verdict"] == outcome]
+        texts = [line["statement"] + _in_brackets(line) for line in table if line["verdict"] == outcome]
         if texts:
             sentences.append(f"{opening}: {'; '.join(texts)}.")
     return sentences
 
 
+def _in_brackets(line):
+    """The differences behind a sentence: of whole pipelines, and on shared candidates where there are such scores."""
+    if not line["here"]:
+        return ""
+    shared = line.get("on shared candidates")
+    return f" ({line['here']}" + (f"; on shared candidates {shared}, {line['verdict on them']})" if shared else ")")
+
+
 def regime_table(entries):
-    """What distillation, mixing and width bring, regime by regime: paired differences of test MAP."""
+    """What distillation, mixing and width bring, regime by regime: paired differences of test MAP.
+
+    On the video-level probabilities that all rows share, so that the segment classifiers alone are compared.
+    """
     table = []
     for variation in VARIATIONS.values():
         suffix = "" if variation.name == "base" else f"_{variation.name}"
-        single, plain, distilled = (scores(entries, f"finetune_{name}{suffix}", "root")
+        single, plain, distilled = (scores(entries, f"finetune_{name}{suffix}", "root", shared=True)
                                     for name in ("nextvlad", "mix_nextvlad_T0", "mix_nextvlad_T20"))
+        pipelines = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "root") for t in (20, 0)))
         leaf_plain, leaf_distilled = (scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "leaf") for t in (0, 20))
         if plain and distilled:
             table.append({
-                "regime": variation.axis, "single": str(Summary.of(single.values())),
+                "regime, on shared candidates": variation.axis, "single": str(Summary.of(single.values())),
                 "mixture, T = 0": str(Summary.of(plain.values())),
                 "mixture, T = 20": str(Summary.of(distilled.values())),
                 "T = 20 minus T = 0": signed(paired(distilled, plain)),
+                "verdict on T = 20": verdict(paired(distilled, plain)),
                 "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
                 "mixture (T = 0) minus single": signed(paired(plain, single)),
-                "verdict on T = 20": verdict(paired(distilled, plain)),
-                "on shared candidates": signed(paired(*(
-                    scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "root", shared=True) for t in (20, 0))))})
+                "whole pipelines, T = 20 minus T = 0": signed(pipelines), "verdict on them": verdict(pipelines)})
     return table
 
 
