@@ -57,6 +57,8 @@ def score_submission():
         warn(f"{FLAGS.submission_file} has no header line Class,Segments.")
     for problem in result.problems:
         warn(f"{FLAGS.submission_file}, {problem}.")
+    if result.classes and not any(len(scored.relevance) for scored in result.classes):
+        warn(f"{FLAGS.submission_file} lists no segment that was rated: it may be of other videos than the labels.")
     print(summary.map_tables(result, names, rated))
     if FLAGS.plots:
         if not result.classes:

@@ -105,9 +105,20 @@ def test_no_worker_at_an_address(capsys):
     assert f"waiting for worker 0 at {address}" in capsys.readouterr().err
 
 
-def test_timeout_too_short():
-    with pytest.raises(UserError, match="--worker_timeout must be at least 1 second, came 0.5"):
-        Cluster([], timeout=0.5)
+@pytest.mark.parametrize("timeout", [0.5, float("nan"), float("inf"), -1])
+def test_timeout_that_cannot_be(timeout):
+    with pytest.raises(UserError, match=f"--worker_timeout must be from 1 to 86400 seconds, came {timeout:g}"):
+        Cluster([], timeout=timeout)
+
+
+def test_runtime_port_that_cannot_be_reached():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = probe.getsockname()[1]
+    with worker({"task": 0, "runtime_port": closed}, pongs=100) as (address, _):
+        cluster = Cluster([address], timeout=1)
+        with pytest.raises(UserError, match=f"TensorFlow's port {closed} of worker 0 at {address} cannot be reached"):
+            cluster.connect()
+        cluster.close()
 
 
 def test_worker_that_answers_to_the_end():

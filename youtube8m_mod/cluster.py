@@ -20,6 +20,8 @@ from tensorflow.python.eager import context
 
 from youtube8m_mod.errors import UserError
 
+LONGEST_TIMEOUT = 86_400  # Seconds; more are no number to a socket in places.
+
 
 def worker_addresses(text=None, tf_config=None):
     """Addresses of the workers, "host:port" each, by task.
@@ -103,8 +105,8 @@ class Cluster:
     """
 
     def __init__(self, addresses, timeout=60.0):
-        if timeout < 1:
-            raise UserError(f"--worker_timeout must be at least 1 second, came {timeout:g}.")
+        if not 1 <= timeout <= LONGEST_TIMEOUT:
+            raise UserError(f"--worker_timeout must be from 1 to {LONGEST_TIMEOUT} seconds, came {timeout:g}.")
         self.timeout = timeout
         self.workers = []
         self._over, self._lost, self._ended = threading.Event(), threading.Event(), threading.Event()
@@ -121,7 +123,22 @@ class Cluster:
             raise
 
     def connect(self):
-        """Makes the workers' devices known to TensorFlow; before its first operation."""
+        """Makes the workers' devices known to TensorFlow; before its first operation.
+
+        Raises:
+            UserError: where TensorFlow's port of a worker cannot be reached, or loopback and other addresses are mixed.
+        """
+        local = {worker.connection.getpeername()[0].startswith("127.") for worker in self.workers}
+        if len(local) > 1:
+            raise UserError("Workers at loopback addresses cannot be reached by those on other machines: give --cluster "
+                            "addresses of one network.")
+        for worker in self.workers:
+            host, port = split_address(worker.address, "--cluster")[0], worker.runtime_port
+            try:
+                socket.create_connection((host, port), timeout=self.timeout).close()
+            except OSError as error:
+                raise UserError(f"TensorFlow's port {port} of worker {worker.task} at {worker.address} cannot be reached "
+                                f"({error}): open it, or fix it with --runtime_port.") from error
         own_host = self.workers[0].connection.getsockname()[0]
         with socket.create_server((own_host, 0)) as probe:
             own_port = probe.getsockname()[1]

@@ -67,7 +67,7 @@ def start_runtime(task, host, port):
 
 def serve(listener, task, runtime_port):
     """Greets one run, answers it until it ends or says nothing for its timeout; others are told that we are busy."""
-    from youtube8m_mod.cluster import read_line
+    from youtube8m_mod.cluster import LONGEST_TIMEOUT, read_line
 
     run, timeout = None, None
     while True:
@@ -84,7 +84,8 @@ def serve(listener, task, runtime_port):
             caller.settimeout(5)
             try:
                 words = read_line(caller).split()
-                seconds = float(words[1]) if words[:1] == ["hello"] else None
+                seconds = float(words[1]) if words[:1] == ["hello"] else 0
+                seconds = seconds if 1 <= seconds <= LONGEST_TIMEOUT else None
                 caller.sendall(json.dumps(
                     {"task": task, "runtime_port": None if run else runtime_port}).encode() + b"\n")
             except (OSError, ValueError, IndexError):

@@ -39,6 +39,13 @@ def test_scores_a_submission(tmp_path):
         assert (tmp_path / "plots" / name).read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_submission_of_other_videos_is_told(tmp_path):
+    (tmp_path / "s.csv").write_text("Class,Segments\n1,a:0 b:5\n")
+    (tmp_path / "labels.csv").write_text("c:0,1,1.0\n")
+    done = run(f"--submission_file={tmp_path}/s.csv", f"--label_cache={tmp_path}/labels.csv")
+    assert "lists no segment that was rated: it may be of other videos than the labels" in done.stderr
+
+
 def test_what_is_wrong_ends_with_code_1_and_a_sentence(tmp_path):
     arguments = [f"--submission_file={golden_data.path('map_submission.csv')}",
                  f"--label_cache={golden_data.path('map_rated_labels.csv')}"]

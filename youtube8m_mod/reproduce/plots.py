@@ -265,4 +265,5 @@ def _finish(axes, title, xlabel):
 
 def _legend(axes):
     """Below the axes: error bars leave no room in them."""
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

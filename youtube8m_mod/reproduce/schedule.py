@@ -4,6 +4,8 @@ import concurrent.futures
 import itertools
 import multiprocessing
 import os
+import threading
+import time
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -103,6 +105,7 @@ def _ready(task, results):
 
 def _start_worker(threads, log):
     """Sends what trainings print to a file: the schedule has a progress line of its own."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with open(log, "ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
@@ -112,6 +115,13 @@ def _start_worker(threads, log):
     from youtube8m_mod.reproduce import work
 
     work.limit_threads(threads)
+
+
+def _end_with(parent):
+    """Ends this process when its parent has ended, killed perhaps: the same command starts the training again."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _prepare(place, dataset):
