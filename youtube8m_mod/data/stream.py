@@ -25,7 +25,7 @@ def numbered(paths, tally, open_files):
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        count = tell(tally.opened, [path], dtype=tf.int64)
+        count, known = tell(tally.opened, [path], dtype=tf.int64), tell(tally.knows, [path])
         # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
         # marks the end.
         data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors().batch(CHUNK)
@@ -36,7 +36,7 @@ def numbered(paths, tally, open_files):
             count = tf.size(chunk, tf.int64)
             size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
             tf.cond(count == 0, lambda: tell(tally.closed, [path, index, offset]), lambda: False)
-            chunk = tf.cond(tell(tally.knows, [path]), lambda: chunk, lambda: _well_formed(path, chunk, tally))
+            chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, tally))
             return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
 
         return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
