@@ -234,6 +234,6 @@ python inference.py \
     --video_train_dir=runs/pretrain_nextvlad
 
 # The test labels are not public: submit runs/<row>.csv to the challenge (late submission) for
-# the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate) and
-# finetuning on a part of data/3/validate, the rest scores here:
+# the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate)
+# and finetuning on a part of data/3/validate, the rest scores here:
 # python eval_map.py --submission_file=runs/<row>.csv --eval_data_pattern='<the rest>'

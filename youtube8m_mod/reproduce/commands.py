@@ -83,8 +83,8 @@ def full_scale(names=None):
                 lines.append(training_command(TRAININGS[name]))
         lines.append(inference)
     lines.append("\n# The test labels are not public: submit runs/<row>.csv to the challenge (late submission) for\n"
-                 "# the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate) and\n"
-                 "# finetuning on a part of data/3/validate, the rest scores here:\n"
+                 "# the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate)\n"
+                 "# and finetuning on a part of data/3/validate, the rest scores here:\n"
                  "# python eval_map.py --submission_file=runs/<row>.csv --eval_data_pattern='<the rest>'")
     return "\n".join(lines)
 

@@ -70,8 +70,8 @@ def _figures(place, entries, seeds, label_names):
     found = {
         "map_temperature": (plots.map_against_temperature(entries), "MAP against the temperature of the distillation."),
         "map_parameters": (plots.map_against_parameters(entries), "MAP against the number of parameters, by row."),
-        "map_finetuning": (plots.map_against_finetuning_size(entries), "MAP on shared candidates against the size of the "
-                                                              "finetuning set."),
+        "map_finetuning": (plots.map_against_finetuning_size(entries),
+                           "MAP on shared candidates against the size of the finetuning set."),
         "regimes": (plots.regimes(entries), "Where distillation helps or hurts: paired differences, a dot a seed, a "
                                             "diamond their mean."),
         "learning_curves": (plots.learning_curves(entries), "Learning curves of finetuning, mean and deviation over "

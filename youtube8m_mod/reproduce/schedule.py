@@ -71,7 +71,8 @@ def run_all(place, tasks, results, jobs):
     bar = progress(total=len(tasks), initial=len(tasks) - len(waiting), unit="training", description="reproduce")
     with bar, concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads, log)) as pool:
         try:
-            list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))  # The list raises their errors.
+            # The list raises their errors.
+            list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))
             while waiting or running:
                 for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
                     waiting.remove(task)

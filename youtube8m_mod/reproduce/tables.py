@@ -98,7 +98,8 @@ def map_table(entries):
         parameters = next((entry["parameters"] for name, entry in entries.items()
                            if name.rpartition("/")[0] == row.training), None)
         table.append({
-            "table": row.table, "group": row.group, "row": row.title, "parameters": parameters if row.part in ("root", "video") else None,
+            "table": row.table, "group": row.group, "row": row.title,
+            "parameters": parameters if row.part in ("root", "video") else None,
             "seeds": own and own.count, "MAP": own and str(own),
             "on shared candidates": shared and str(shared),
             "minus NeXtVLAD": None if row.name == "nextvlad" else signed(paired(found, reference)),
