@@ -87,7 +87,9 @@ def map_against_parameters(entries):
         if found:
             own = entry["parameters"] / (1 if row.part == "root" else math.prod(TRAININGS[row.training].tree))
             here.errorbar(own, found.mean, found.std or 0, fmt="o", color=colour, capsize=3)
-            here.annotate(name, (own, found.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            # Rows that lie close together have their names above and below.
+            offset = (5, -10 if name in ("nextvlad", "deep", "mix_T0") else 4)
+            here.annotate(name, (own, found.mean), xytext=offset, textcoords="offset points", fontsize=8)
         if row.paper:
             size = float(row.paper_parameters.rstrip("M")) * 1e6
             paper.plot(size, row.paper[0], "o", color=colour)
@@ -146,7 +148,7 @@ def gap_curves(entries):
 
 def distillation_over_time(entries):
     """What distillation adds over a training, by part of the mixture: where it begins to help."""
-    phases = (("test MAP over finetuning, shared candidates", "finetune"), ("test GAP over a long training", "gap"))
+    phases = (("MAP in finetuning, shared candidates", "finetune"), ("GAP in a long training", "gap"))
     found = [(title, phase) for title, phase in phases
              if all(_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", "root", "test") for t in (0, 20))]
     if not found:
@@ -188,7 +190,8 @@ def regimes(entries):
                 axes.plot(difference.mean, place, "D", color=COLOURS[0], markersize=6)
         axes.axvline(0, color=_PAPER, linewidth=1)
         axes.set_yticks(range(len(labels)), labels)
-        _finish(axes, title, "difference of test MAP, shared candidates")
+        _finish(axes, title, "difference of test MAP")
+        axes.locator_params(axis="x", nbins=4)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     panels[0].invert_yaxis()
     return figure if drawn else None
