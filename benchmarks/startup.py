@@ -7,7 +7,6 @@ then ends it. Beside that, the part that importing TensorFlow takes alone. Media
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -15,11 +14,11 @@ import sys
 import tempfile
 import time
 
+from benchmarks import measure
 from youtube8m_mod import files
 from youtube8m_mod.data.composition import Settings
 from youtube8m_mod.data.miniature import write_miniature
 from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.report import format_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -58,14 +57,13 @@ def main(argv):
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_miniature(f"{folder}/data", Settings(train_videos=1, validate_videos=60, test_videos=1))
+        import_seconds = statistics.median(seconds_to_import() for _ in range(repeats))
         for model in models:
             seconds = [seconds_to_first_step(model, f"{folder}/data/validate*.tfrecord", f"{folder}/{model}-{number}")
                        for number in range(repeats)]
             rows.append({"case": f"startup, {model}", "to_first_step_s": statistics.median(seconds),
-                         "import_s": statistics.median(seconds_to_import() for _ in range(repeats))})
-    print(format_table(rows))
-    for row in rows:
-        print(json.dumps(row))
+                         "import_s": import_seconds})
+    measure.show(rows)
     return 0
 
 

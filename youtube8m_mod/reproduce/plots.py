@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from youtube8m_mod.figures import COLOURS, loss_figure
 from youtube8m_mod.reproduce.rows import GAP_ROWS, ROWS, TEMPERATURES, TRAININGS, VARIATIONS
 from youtube8m_mod.reproduce.schedule import key
-from youtube8m_mod.reproduce.tables import Summary, paired, row_scores, scores
+from youtube8m_mod.reproduce.tables import Summary, paired, row_scores, score_of, scores
 
 _PAPER = "#999999"
 _PARTS = (("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf"))
@@ -223,13 +223,9 @@ def _curve_by_seed(entries, training, part, partition, shared=False):
               if name.rpartition("/")[0] == training}
     if not curves:
         return []
-
-    def score(point):
-        found = point["scores"][partition]
-        return found.get(f"shared {part}", found[part]) if shared else found[part]
-
     first = curves[min(curves)]
-    return [(first[index]["step"], {seed: score(curve[index]) for seed, curve in curves.items()})
+    return [(first[index]["step"], {seed: score_of(curve[index]["scores"][partition], part, shared)
+                                    for seed, curve in curves.items()})
             for index in range(min(map(len, curves.values())))]
 
 

@@ -50,9 +50,13 @@ def scores(entries, training, part, partition="test", shared=False):
     for name, entry in entries.items():
         own, _, seed = name.rpartition("/")
         if own == training and part in entry["scores"][partition]:
-            scored = entry["scores"][partition]
-            found[int(seed)] = scored.get(f"shared {part}", scored[part]) if shared else scored[part]
+            found[int(seed)] = score_of(entry["scores"][partition], part, shared)
     return found
+
+
+def score_of(scored, part, shared=False):
+    """The score of a part of a model in a partition: of its whole pipeline, or on shared candidates if it has that."""
+    return scored.get(f"shared {part}", scored[part]) if shared else scored[part]
 
 
 def row_scores(entries, row, partition="test", shared=False):
@@ -184,6 +188,7 @@ def regime_table(entries):
         suffix = "" if variation.name == "base" else f"_{variation.name}"
         single, plain, distilled = (scores(entries, f"finetune_{name}{suffix}", "root", shared=True)
                                     for name in ("nextvlad", "mix_nextvlad_T0", "mix_nextvlad_T20"))
+        difference = paired(distilled, plain)
         pipelines = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "root") for t in (20, 0)))
         leaf_plain, leaf_distilled = (scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "leaf") for t in (0, 20))
         if plain and distilled:
@@ -191,8 +196,7 @@ def regime_table(entries):
                 "regime, on shared candidates": variation.axis, "single": str(Summary.of(single.values())),
                 "mixture, T = 0": str(Summary.of(plain.values())),
                 "mixture, T = 20": str(Summary.of(distilled.values())),
-                "T = 20 minus T = 0": signed(paired(distilled, plain)),
-                "verdict on T = 20": verdict(paired(distilled, plain)),
+                "T = 20 minus T = 0": signed(difference), "verdict on T = 20": verdict(difference),
                 "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
                 "mixture (T = 0) minus single": signed(paired(plain, single)),
                 "whole pipelines, T = 20 minus T = 0": signed(pipelines), "verdict on them": verdict(pipelines)})
