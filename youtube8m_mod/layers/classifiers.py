@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from youtube8m_mod.layers.initializers import slim_variance_scaling
+from youtube8m_mod.layers.projection import project
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -12,6 +13,7 @@ class LogisticClassifier(keras.layers.Layer):
 
     Args:
         num_classes: C.
+        training_rows: batch size of a training step where known; see `project`.
 
     Call arguments:
         inputs: `(batch, H)`.
@@ -20,12 +22,12 @@ class LogisticClassifier(keras.layers.Layer):
         (logits, probabilities), float32 `(batch, C)` each.
     """
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(self, num_classes, training_rows=None, **kwargs):
         super().__init__(**kwargs)
-        self.num_classes = num_classes
+        self.num_classes, self.training_rows = num_classes, training_rows
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.num_classes),
+        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.num_classes), autocast=False,
                                       initializer=slim_variance_scaling())
         self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
 
@@ -35,11 +37,12 @@ class LogisticClassifier(keras.layers.Layer):
         return [self.kernel, self.bias]
 
     def call(self, inputs):
-        logits = ops.cast(ops.matmul(inputs, self.kernel), "float32") + ops.cast(self.bias, "float32")
+        product = project(inputs, self.kernel, self.training_rows)
+        logits = ops.cast(product, "float32") + ops.cast(self.bias, "float32")
         return logits, ops.sigmoid(logits)
 
     def get_config(self):
-        return super().get_config() | {"num_classes": self.num_classes}
+        return super().get_config() | {"num_classes": self.num_classes, "training_rows": self.training_rows}
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")

@@ -96,7 +96,7 @@ class NeXtVLAD(keras.layers.Layer):
         kernel = ops.concatenate([self.attention_kernel, self.assignment_kernel], axis=1)
         folded = ops.matmul(inputs, ops.matmul(self.expansion_kernel, kernel))
         folded = folded + ops.matmul(self.expansion_bias[None], kernel)
-        return folded[..., :self.groups], folded[..., self.groups:]
+        return ops.split(folded, [self.groups], axis=-1)
 
     def get_config(self):
         return super().get_config() | {

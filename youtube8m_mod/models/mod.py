@@ -43,7 +43,7 @@ class MOD(keras.Model):
         # The original's mixtures and the starter code's baseline use the fused batch norm, its single model does not.
         unbiased = accidents and (bool(config.branching) or config.pooling == "dbof")
         leaf_options = dict(
-            dtype=precision, dropout=phase.dropout, training_rows=phase.batch_size * self.frames,
+            dtype=precision, dropout=phase.dropout, training_shape=(phase.batch_size, self.frames),
             seed=itertools.count(seed), unbiased_moving_variance=unbiased, momentum=phase.batch_norm_momentum)
         whitened = config.feature_sizes[0] if config.pooling == "nextvlad" else 0
         with self.placement.root():

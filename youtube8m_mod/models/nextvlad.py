@@ -9,6 +9,7 @@ from youtube8m_mod.layers.context_gating import ContextGating
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.initializers import slim_variance_scaling
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
+from youtube8m_mod.layers.projection import Projection
 from youtube8m_mod.models.tree import NodeOutput
 
 
@@ -19,7 +20,8 @@ class NeXtVLADModel(keras.layers.Layer):
         config: a `ModelConfig` with pooling "nextvlad".
         dropout: rate on the pooled features.
         unbiased_moving_variance: of the gating's batch norm; an accident of the original's mixtures.
-        training_rows: batch x frames of a training step; see `NeXtVLAD`.
+        training_shape: (batch size, frames) of a training step where known: what pays depends on it; see `NeXtVLAD`
+            and `project`.
         momentum: of the batch norms' moving averages.
         seed: of the dropout.
 
@@ -31,22 +33,22 @@ class NeXtVLADModel(keras.layers.Layer):
         a `NodeOutput` without children.
     """
 
-    def __init__(self, config, dropout=0.0, unbiased_moving_variance=False, training_rows=None, momentum=0.999,
+    def __init__(self, config, dropout=0.0, unbiased_moving_variance=False, training_shape=None, momentum=0.999,
                  seed=None, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
+        examples, frames = training_shape or (None, None)
         self.config = config
         self.poolings = [
-            NeXtVLAD(groups, clusters, config.expansion, training_rows, momentum, dtype=policy,
+            NeXtVLAD(groups, clusters, config.expansion, examples and examples * frames, momentum, dtype=policy,
                      name=f"{name.replace('/', '.')}_vlad")  # MediaPipe's features have names with slashes.
             for name, _, groups, clusters in config.streams]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
-        self.hidden = keras.layers.Dense(config.hidden_size, use_bias=False, name="hidden", dtype=policy,
-                                         kernel_initializer=slim_variance_scaling())
+        self.hidden = Projection(config.hidden_size, slim_variance_scaling(), examples, name="hidden", dtype=policy)
         self.hidden_norm = BatchNormalization(momentum=momentum, name="hidden_norm", dtype=policy)
         self.gating = ContextGating(config.gating_reduction, unbiased_moving_variance, momentum, name="gating",
                                     dtype=policy)
-        self.classifier = LogisticClassifier(config.num_classes, name="classifier", dtype=policy)
+        self.classifier = LogisticClassifier(config.num_classes, examples, name="classifier", dtype=policy)
 
     def build(self, frames_shape):
         width = 0

@@ -1,0 +1,70 @@
+"""Products of few rows with a large matrix, whose backward pass spares the memory."""
+
+import keras
+from keras import ops
+
+# Measured on two cores of a Xeon with AMX; docs/speed.md.
+_FEW_ROWS = 40
+
+
+def project(inputs, kernel, training_rows=None):
+    """x W: `inputs` `(batch, N)` times a float32 `kernel` `(N, H)`, in the dtype of the inputs.
+
+    With few rows, the step waits for the memory in which the kernel and its gradient lie. So the gradient with respect
+    to the kernel, x^T dy, is computed in float32 where the rows are few: in bfloat16 it would be written, read and
+    cast, which takes longer. That with respect to the inputs is (W dy^T)^T: the kernel is read row by row.
+
+    Args:
+        training_rows: batch size of a training step; None: many.
+    """
+    few = training_rows is not None and training_rows <= _FEW_ROWS
+
+    @ops.custom_gradient
+    def product(inputs, kernel):
+        cast_kernel = ops.cast(kernel, inputs.dtype)
+
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            inputs_gradient = ops.transpose(ops.matmul(cast_kernel, ops.transpose(upstream)))
+            left, right = (ops.cast(factor, "float32") if few else factor for factor in (inputs, upstream))
+            return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), "float32")
+
+        return ops.matmul(inputs, cast_kernel), gradient
+
+    # The cast reads the variable: a custom gradient takes tensors only.
+    return product(inputs, ops.cast(kernel, "float32"))
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class Projection(keras.layers.Layer):
+    """A dense layer without bias, through `project`.
+
+    Args:
+        units: H.
+        kernel_initializer: of the kernel `(N, H)`.
+        training_rows: see `project`.
+
+    Call arguments:
+        inputs: `(batch, N)`.
+
+    Returns:
+        `(batch, H)`.
+    """
+
+    def __init__(self, units, kernel_initializer="glorot_uniform", training_rows=None, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.training_rows = units, training_rows
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        # Not cast by Keras: its cast would give the gradient in the compute dtype.
+        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units), autocast=False,
+                                      initializer=self.kernel_initializer)
+
+    def call(self, inputs):
+        return project(inputs, self.kernel, self.training_rows)
+
+    def get_config(self):
+        return super().get_config() | {
+            "units": self.units, "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "training_rows": self.training_rows}
