@@ -25,9 +25,10 @@ def project(inputs, kernel, training_rows=None):
 
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            inputs_gradient = ops.transpose(ops.matmul(cast_kernel, ops.transpose(upstream)))
-            left, right = (ops.cast(factor, "float32") if few else factor for factor in (inputs, upstream))
-            return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), "float32")
+            with keras.name_scope("gradient_tape"):  # As TensorFlow's tape names the backward pass.
+                inputs_gradient = ops.transpose(ops.matmul(cast_kernel, ops.transpose(upstream)))
+                left, right = (ops.cast(factor, "float32") if few else factor for factor in (inputs, upstream))
+                return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), "float32")
 
         return ops.matmul(inputs, cast_kernel), gradient
 
