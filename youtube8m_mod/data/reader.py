@@ -109,6 +109,9 @@ class Reader:
         data = data.take_while(lambda batch: stream.tell(tally.all_is_well, [])).prefetch(2)
         options = tf.data.Options()
         options.deterministic = True
+        # AUTOTUNE then means a call a core, at most 16, from the start. With the tuner the end of a pass at times waits
+        # for its next round, which is the later the longer the pass was: 0.6 s after one of 0.7 s.
+        options.autotune.enabled = False
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return Batches(data.with_options(options), tally)
 
