@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from youtube8m_mod.gradients import custom_gradient
+
 
 def binary_cross_entropy(labels, probabilities, label_weights=None):
     """L_bce of Eq. 6: -(y log(p + 1e-5) + (1 - y) log(1 - p + 1e-5)), summed over classes, mean over the batch.
@@ -40,13 +42,10 @@ def l2_penalty(weights, scale):
     return scale * sum(_half_squared_norm(ops.cast(weight, "float32")) for weight in weights)
 
 
-@ops.custom_gradient
+@custom_gradient
 def _half_squared_norm(weight):
     """|w|^2 / 2. Its gradient is w: one pass over the weights where that of a sum of squares takes four."""
-    def gradient(*args, upstream=None):
-        return (args[0] if upstream is None else upstream) * weight
-
-    return ops.sum(ops.square(weight)) / 2, gradient
+    return ops.sum(ops.square(weight)) / 2, lambda upstream: upstream * weight
 
 
 def node_losses(output, labels, label_weights=None, temperature=0.0, path=""):

@@ -41,7 +41,7 @@ def test_bfloat16_rounds_the_gradient_of_the_kernel_only_where_rows_are_many():
 
 
 def test_layer_keeps_its_settings():
-    layer = Projection(UNITS, "zeros", training_rows=ROWS, dtype="mixed_bfloat16", name="hidden")
+    layer = Projection(UNITS, training_rows=ROWS, dtype="mixed_bfloat16", name="hidden")
     again = Projection.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert again(np.ones((2, SIZE), np.float32)).dtype == tf.bfloat16

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+from youtube8m_mod.gradients import custom_gradient
+from youtube8m_mod.layers.initializers import slim_variance_scaling
+
 # Measured on two cores of a Xeon with AMX; docs/speed.md.
 _FEW_ROWS = 40
 
@@ -19,16 +22,14 @@ def project(inputs, kernel, training_rows=None):
     """
     few = training_rows is not None and training_rows <= _FEW_ROWS
 
-    @ops.custom_gradient
+    @custom_gradient
     def product(inputs, kernel):
         cast_kernel = ops.cast(kernel, inputs.dtype)
 
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
-            with keras.name_scope("gradient_tape"):  # As TensorFlow's tape names the backward pass.
-                inputs_gradient = ops.transpose(ops.matmul(cast_kernel, ops.transpose(upstream)))
-                left, right = (ops.cast(factor, "float32") if few else factor for factor in (inputs, upstream))
-                return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), "float32")
+        def gradient(upstream):
+            inputs_gradient = ops.transpose(ops.matmul(cast_kernel, ops.transpose(upstream)))
+            left, right = (ops.cast(factor, "float32") if few else factor for factor in (inputs, upstream))
+            return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), "float32")
 
         return ops.matmul(inputs, cast_kernel), gradient
 
@@ -42,7 +43,6 @@ class Projection(keras.layers.Layer):
 
     Args:
         units: H.
-        kernel_initializer: of the kernel `(N, H)`.
         training_rows: see `project`.
 
     Call arguments:
@@ -52,20 +52,17 @@ class Projection(keras.layers.Layer):
         `(batch, H)`.
     """
 
-    def __init__(self, units, kernel_initializer="glorot_uniform", training_rows=None, **kwargs):
+    def __init__(self, units, training_rows=None, **kwargs):
         super().__init__(**kwargs)
         self.units, self.training_rows = units, training_rows
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
         # Not cast by Keras: its cast would give the gradient in the compute dtype.
         self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units), autocast=False,
-                                      initializer=self.kernel_initializer)
+                                      initializer=slim_variance_scaling())
 
     def call(self, inputs):
         return project(inputs, self.kernel, self.training_rows)
 
     def get_config(self):
-        return super().get_config() | {
-            "units": self.units, "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "training_rows": self.training_rows}
+        return super().get_config() | {"units": self.units, "training_rows": self.training_rows}

@@ -1,5 +1,7 @@
 """The NeXtVLAD model (Fig. 5) and the deep-bag-of-frames baseline: the leaves of a tree."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -7,7 +9,6 @@ from youtube8m_mod.layers.batch_norm import BatchNormalization
 from youtube8m_mod.layers.classifiers import LogisticClassifier, MixtureOfExpertsClassifier
 from youtube8m_mod.layers.context_gating import ContextGating
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
-from youtube8m_mod.layers.initializers import slim_variance_scaling
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
 from youtube8m_mod.layers.projection import Projection
 from youtube8m_mod.models.tree import NodeOutput
@@ -37,14 +38,14 @@ class NeXtVLADModel(keras.layers.Layer):
                  seed=None, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
-        examples, frames = training_shape or (None, None)
+        examples, rows = (training_shape[0], math.prod(training_shape)) if training_shape else (None, None)
         self.config = config
         self.poolings = [
-            NeXtVLAD(groups, clusters, config.expansion, examples and examples * frames, momentum, dtype=policy,
+            NeXtVLAD(groups, clusters, config.expansion, rows, momentum, dtype=policy,
                      name=f"{name.replace('/', '.')}_vlad")  # MediaPipe's features have names with slashes.
             for name, _, groups, clusters in config.streams]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
-        self.hidden = Projection(config.hidden_size, slim_variance_scaling(), examples, name="hidden", dtype=policy)
+        self.hidden = Projection(config.hidden_size, examples, name="hidden", dtype=policy)
         self.hidden_norm = BatchNormalization(momentum=momentum, name="hidden_norm", dtype=policy)
         self.gating = ContextGating(config.gating_reduction, unbiased_moving_variance, momentum, name="gating",
                                     dtype=policy)
