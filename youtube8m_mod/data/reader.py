@@ -107,13 +107,7 @@ class Reader:
             data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
         # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
         data = data.take_while(lambda batch: stream.tell(tally.all_is_well, [])).prefetch(2)
-        options = tf.data.Options()
-        options.deterministic = True
-        # AUTOTUNE then means a call a core, at most 16, from the start. With the tuner the end of a pass at times waits
-        # for its next round, which is the later the longer the pass was: 0.6 s after one of 0.7 s.
-        options.autotune.enabled = False
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return Batches(data.with_options(options), tally)
+        return Batches(data, tally)
 
     def _parse_batch(self, tally, paths, indices, serialized):
         """From records to examples; an empty batch where one is bad."""
