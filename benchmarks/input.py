@@ -15,6 +15,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse  # noqa: E402
+import functools  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 
@@ -148,17 +149,17 @@ def main(argv):
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_shards(folder, shards=4, videos=100 if quick else 400)
-        for case, pattern, parse, batch_size in [("videos of 300 frames", "frame", parse_video, 32),
+        for case, pattern, parse, batch_size in [("videos of 120 to 300 frames", "frame", parse_video, 32),
                                                  ("rated segments", "frame", parse_segments, 128),
                                                  ("video-level records", "video", parse_video_level, 256)]:
-            pattern = f"{folder}/{pattern}*.tfrecord"
-            reader = Reader(pattern, CONFIG, segments=parse is parse_segments)
+            new_reader = functools.partial(Reader, f"{folder}/{pattern}*.tfrecord", CONFIG,
+                                           segments=parse is parse_segments)
+            reader, options = new_reader(), {"seed": 1, "shuffle_buffer": SHUFFLED}
             check_equal(reader, parse, batch_size)
             times = time_interleaved({
                 "baseline": lambda: baseline(reader.paths, parse, batch_size, 1),
-                "ours": lambda: reader.read(batch_size, seed=1, shuffle_buffer=SHUFFLED),
-                "first pass": lambda: Reader(pattern, CONFIG, segments=parse is parse_segments).read(
-                    batch_size, seed=1, shuffle_buffer=SHUFFLED),
+                "ours": lambda: reader.read(batch_size, **options),
+                "first pass": lambda: new_reader().read(batch_size, **options),
             }, repeats=3 if quick else 7)
             (start, ours, examples), before = times["ours"], times["baseline"][1]
             size = sum(tf.io.gfile.stat(path).length for path in reader.paths) / 1e6
