@@ -1,4 +1,4 @@
-"""Layers and losses under Keras' other backends: each in a process of its own, where it is installed."""
+"""Layers and losses under each of Keras' backends, each in a process of its own, where it is installed."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
 def test_golden(backend):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
