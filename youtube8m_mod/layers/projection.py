@@ -55,11 +55,12 @@ class Projection(keras.layers.Layer):
     def __init__(self, units, training_rows=None, **kwargs):
         super().__init__(**kwargs)
         self.units, self.training_rows = units, training_rows
+        self.initializer = slim_variance_scaling()  # Made here: its seed comes before those made in `build`.
 
     def build(self, input_shape):
         # Not cast by Keras: its cast would give the gradient in the compute dtype.
         self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units), autocast=False,
-                                      initializer=slim_variance_scaling())
+                                      initializer=self.initializer)
 
     def call(self, inputs):
         return project(inputs, self.kernel, self.training_rows)
