@@ -1,94 +1,11 @@
 """Scores a submission against rated segments (MAP@K, Eq. 8), video predictions against labels (GAP, Hit@1, PERR).
 
     python eval_map.py --submission_file=submission.csv --eval_data_pattern='data/test*.tfrecord' \
-        --label_cache=labels.csv.gz --output_file=map.json --plots=plots
+        --label_cache=rated_labels.csv.gz --output_file=map.json --plots=plots
     python eval_map.py --video_predictions_file=videos.csv --eval_data_pattern='data/test*.tfrecord'
 """
 
-import sys
-
-from absl import app, flags
-
-from youtube8m_mod.errors import UserError, run_main
-
-FLAGS = flags.FLAGS
-
-
-def define_flags():
-    flags.DEFINE_string("submission_file", None, "The submission (Class,Segments), plain or gzip.")
-    flags.DEFINE_string("eval_data_pattern", None, "Glob of TFRecords with the ground truth.")
-    flags.DEFINE_string("label_cache", None, "File of rated segments (id,class,score), also the starter code's, plain "
-                        "or gzip: read where it exists, else written from --eval_data_pattern.")
-    flags.DEFINE_integer("top_n", 100_000, "K: a list is cut here; 0 takes all.", lower_bound=0)
-    flags.DEFINE_enum("mode", "paper", ["paper", "author", "starter"], "Eq. 8; or as the authors' metric; or as the "
-                      "starter code's evaluator, its errors included (docs/evaluation.md).")
-    flags.DEFINE_bool("strict", True, "What is wrong in a submission is an error; --nostrict warns and scores the "
-                      "rest.")
-    flags.DEFINE_integer("num_classes", 3862, "Size of the vocabulary.", lower_bound=1)
-    flags.DEFINE_string("output_file", None, "Writes the results here as JSON.")
-    flags.DEFINE_string("plots", None, "Folder for pictures.")
-    flags.DEFINE_string("label_names", None, "Names of the classes, one a line, for table and pictures.")
-    flags.DEFINE_string("video_predictions_file", None, "Video predictions (VideoId,LabelConfidencePairs).")
-
-
-def main(_):
-    if not (FLAGS.submission_file or FLAGS.video_predictions_file):
-        raise UserError("--submission_file or --video_predictions_file must name what is to be scored.")
-    results = {}
-    if FLAGS.submission_file:
-        results |= score_submission()
-    if FLAGS.video_predictions_file:
-        results["videos"] = score_videos()
-    if FLAGS.output_file:
-        from youtube8m_mod import files
-
-        files.write_json(FLAGS.output_file, results)
-
-
-def score_submission():
-    """Prints the tables of a submission and returns its JSON."""
-    from youtube8m_mod.evaluation import labels, mean_average_precision, summary
-
-    names = summary.read_label_names(FLAGS.label_names) if FLAGS.label_names else {}
-    rated = labels.load_labels(FLAGS.eval_data_pattern, FLAGS.label_cache)
-    result = mean_average_precision.evaluate(
-        FLAGS.submission_file, rated, FLAGS.top_n, FLAGS.mode, FLAGS.strict, FLAGS.num_classes)
-    if not result.header:
-        warn(f"{FLAGS.submission_file} has no header line Class,Segments.")
-    for problem in result.problems:
-        warn(f"{FLAGS.submission_file}, {problem}.")
-    if result.classes and not any(len(scored.relevance) for scored in result.classes):
-        warn(f"{FLAGS.submission_file} lists no segment that was rated: it may be of other videos than the labels.")
-    print(summary.map_tables(result, names, rated))
-    if FLAGS.plots:
-        if not result.classes:
-            raise UserError("--plots: no class was scored, there is nothing to draw.")
-        from youtube8m_mod.evaluation.plots import write_plots
-
-        print("\n" + "\n".join(write_plots(FLAGS.plots, result, names)))
-    return summary.map_json(result, names, rated)
-
-
-def score_videos():
-    """Prints the scores of video predictions and returns them."""
-    import dataclasses
-
-    if not FLAGS.eval_data_pattern:
-        raise UserError("--video_predictions_file needs --eval_data_pattern, whose records hold the videos' labels.")
-    from youtube8m_mod.data.labels import video_labels
-    from youtube8m_mod.evaluation import summary, video_metrics
-    from youtube8m_mod.localization.predictions import read_predictions
-
-    labels = {video_id.decode(): classes for video_id, classes in video_labels(FLAGS.eval_data_pattern)}
-    scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file))
-    print(summary.video_table(scores))
-    return dataclasses.asdict(scores)
-
-
-def warn(text):
-    print(f"warning: {text}", file=sys.stderr)
-
+from youtube8m_mod.commands.eval_map import run
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(lambda argv: run_main(main, argv))
+    run()

@@ -11,12 +11,23 @@ setup(
     name="youtube8m_mod",
     version=init.split('__version__ = "')[1].split('"')[0],
     description="MOD: a deep mixture of NeXtVLAD models with online knowledge distillation for video temporal "
-                "concept localization (TensorFlow 2, Keras 3)",
+    "concept localization (TensorFlow 2, Keras 3)",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["youtube8m_mod", "youtube8m_mod.*"]),
-    scripts=["train.py", "finetune.py", "inference.py", "eval_map.py"],
+    entry_points={
+        "console_scripts": [
+            f"youtube8m-mod-{name} = youtube8m_mod.{module}:run"
+            for name, module in (
+                ("train", "commands.train"),
+                ("finetune", "commands.finetune"),
+                ("inference", "commands.inference"),
+                ("eval", "commands.eval_map"),
+                ("export", "export"),
+            )
+        ]
+    },
     python_requires=">=3.10",
     install_requires=[
         "tensorflow>=2.20",

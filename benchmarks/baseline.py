@@ -42,11 +42,14 @@ class Pooling(layers.Layer):
         return self.output_norm(ops.reshape(vlad, (batch, -1)), training=training)
 
     def copy(self, pooling):
-        for target, source in ((self.expand.kernel, pooling.expansion_kernel),
-                               (self.expand.bias, pooling.expansion_bias),
-                               (self.attend.kernel, pooling.attention_kernel),
-                               (self.attend.bias, pooling.attention_bias),
-                               (self.assign.kernel, pooling.assignment_kernel), (self.centers, pooling.centers)):
+        for target, source in (
+            (self.expand.kernel, pooling.expansion_kernel),
+            (self.expand.bias, pooling.expansion_bias),
+            (self.attend.kernel, pooling.attention_kernel),
+            (self.attend.bias, pooling.attention_bias),
+            (self.assign.kernel, pooling.assignment_kernel),
+            (self.centers, pooling.centers),
+        ):
             target.assign(source)
         copy_norm(self.assign_norm, pooling.assignment_norm)
         copy_norm(self.output_norm, pooling.output_norm)
@@ -58,8 +61,9 @@ class Leaf(layers.Layer):
     def __init__(self, config, dropout):
         super().__init__()
         self.sizes = config.feature_sizes
-        self.poolings = [Pooling(size, groups, clusters, config.expansion)
-                         for _, size, groups, clusters in config.streams]
+        self.poolings = [
+            Pooling(size, groups, clusters, config.expansion) for _, size, groups, clusters in config.streams
+        ]
         self.dropout = layers.Dropout(dropout)
         self.hidden = layers.Dense(config.hidden_size, use_bias=False)
         self.hidden_norm = layers.BatchNormalization(momentum=MOMENTUM)
@@ -79,10 +83,13 @@ class Leaf(layers.Layer):
     def copy(self, leaf):
         for own, pooling in zip(self.poolings, leaf.poolings):
             own.copy(pooling)
-        for target, source in ((self.hidden.kernel, leaf.hidden.kernel), (self.squeeze.kernel, leaf.gating.squeeze),
-                               (self.excite.kernel, leaf.gating.excite),
-                               (self.classifier.kernel, leaf.classifier.kernel),
-                               (self.classifier.bias, leaf.classifier.bias)):
+        for target, source in (
+            (self.hidden.kernel, leaf.hidden.kernel),
+            (self.squeeze.kernel, leaf.gating.squeeze),
+            (self.excite.kernel, leaf.gating.excite),
+            (self.classifier.kernel, leaf.classifier.kernel),
+            (self.classifier.bias, leaf.classifier.bias),
+        ):
             target.assign(source)
         copy_norm(self.hidden_norm, leaf.hidden_norm)
         copy_norm(self.squeeze_norm, leaf.gating.norm)
@@ -198,7 +205,8 @@ def baseline_of(model, batch):
     baseline(batch)
     baseline.root.copy(model.root)
     baseline.scale.assign(model.scaling.scale)
-    baseline.optimizer = keras.optimizers.Adam(model.phase.base_learning_rate, epsilon=1e-8,
-                                               clipnorm=model.phase.clip_gradient_norm or None)
+    baseline.optimizer = keras.optimizers.Adam(
+        model.phase.base_learning_rate, epsilon=1e-8, clipnorm=model.phase.clip_gradient_norm or None
+    )
     baseline.optimizer.build(baseline.trainable_weights)
     return baseline

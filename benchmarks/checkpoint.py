@@ -17,7 +17,7 @@ import numpy as np
 
 from youtube8m_mod import config
 from youtube8m_mod.errors import run_main
-from youtube8m_mod.report import format_table
+from youtube8m_mod.terminal import format_table
 
 
 def random_batch(model, phase):
@@ -25,9 +25,13 @@ def random_batch(model, phase):
     random = np.random.default_rng(0)
     size = phase.batch_size
     labels = (random.random((size, model.num_classes)) < 3 / model.num_classes).astype(np.uint8)
-    return {"features": random.integers(0, 256, (size, frames, model.feature_size), np.uint8), "labels": labels,
-            "num_frames": np.full(size, frames, np.int32), "present_frames": np.full(size, frames, np.int32),
-            **({"label_weights": np.ones_like(labels)} if phase.segments else {})}
+    return {
+        "features": random.integers(0, 256, (size, frames, model.feature_size), np.uint8),
+        "labels": labels,
+        "num_frames": np.full(size, frames, np.int32),
+        "present_frames": np.full(size, frames, np.int32),
+        **({"label_weights": np.ones_like(labels)} if phase.segments else {}),
+    }
 
 
 def seconds(function, times):
@@ -41,8 +45,9 @@ def seconds(function, times):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.checkpoint", allow_abbrev=False,
-                                     description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.checkpoint", allow_abbrev=False, description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--model", default="mod_nextvlad_tiny")
     parser.add_argument("--phase", default="pretrain", choices=list(config.PHASES))
     parser.add_argument("--batch_size", type=int, default=80)
@@ -72,17 +77,25 @@ def main(argv):
     step(batch)
     step_s = seconds(lambda: step(batch).numpy(), settings.steps)
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+
         def save():
             checkpoints.save(folder, model, optimizer, checkpoints.new_state(1), keep=1)
 
         save_s = seconds(save, 3)
         restore_s = seconds(lambda: checkpoints.restore_latest(folder, model, optimizer), 2)
         size = sum(os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(folder) for name in names)
-    row = {"case": "checkpoint", "model": settings.model, "batch_size": settings.batch_size,
-           "parameters": model.count_params(), "megabytes": round(size / 1e6, 1), "save_s": round(save_s, 3),
-           "restore_s": round(restore_s, 3), "step_s": round(step_s, 4),
-           "megabytes_per_s": round(size / 1e6 / save_s, 1),
-           "share_at_default": round(save_s / (DEFAULT_CHECKPOINT_STEPS * step_s), 5)}
+    row = {
+        "case": "checkpoint",
+        "model": settings.model,
+        "batch_size": settings.batch_size,
+        "parameters": model.count_params(),
+        "megabytes": round(size / 1e6, 1),
+        "save_s": round(save_s, 3),
+        "restore_s": round(restore_s, 3),
+        "step_s": round(step_s, 4),
+        "megabytes_per_s": round(size / 1e6 / save_s, 1),
+        "share_at_default": round(save_s / (DEFAULT_CHECKPOINT_STEPS * step_s), 5),
+    }
     print(format_table([{name: value for name, value in row.items() if name != "case"}]))
     print(json.dumps(row))
 

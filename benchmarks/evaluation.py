@@ -14,11 +14,11 @@ import time
 
 import numpy as np
 
-from youtube8m_mod import report
+from youtube8m_mod import terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.evaluation.labels import RatedLabels
+from youtube8m_mod.evaluation.rated_labels import RatedLabels
+from youtube8m_mod.formats.submission import SegmentIds, write_submission
 from youtube8m_mod.localization.ranking import SLOTS
-from youtube8m_mod.localization.submission import SegmentIds, write_submission
 
 CLASSES, VIDEOS, RATINGS = 1000, 28_000, 237_000
 LISTED = {"full": (20_000, 100_000), "quick": (1_000, 5_000)}
@@ -39,12 +39,19 @@ def generate(folder, listed, rng):
     for c in range(CLASSES):  # Half of the rated segments are in the list.
         videos, starts = lists[c % 16]
         rated = rng.choice(len(videos), RATINGS // CLASSES, replace=False)
-        text = ids.join(videos[rated], starts[rated]) + b" " + ids.join(*(part[:RATINGS // CLASSES] for part in draw()))
-        chosen = rng.permutation(text.split())[:RATINGS // CLASSES].tolist()
+        text = (
+            ids.join(videos[rated], starts[rated]) + b" " + ids.join(*(part[: RATINGS // CLASSES] for part in draw()))
+        )
+        chosen = rng.permutation(text.split())[: RATINGS // CLASSES].tolist()
         ratings[c] = dict(zip(chosen, rng.random(len(chosen)) < 0.5))
     submission, cache = os.path.join(folder, "submission.csv"), os.path.join(folder, "labels.csv.gz")
-    write_submission(submission, range(CLASSES), ((videos[:listed], starts[:listed]) for c in range(CLASSES)
-                                                  for videos, starts in [lists[c % 16]]), video_ids, SLOTS)
+    write_submission(
+        submission,
+        range(CLASSES),
+        ((videos[:listed], starts[:listed]) for c in range(CLASSES) for videos, starts in [lists[c % 16]]),
+        video_ids,
+        SLOTS,
+    )
     RatedLabels(ratings).write_cache(cache)
     return submission, cache
 
@@ -54,8 +61,13 @@ def measure(listed):
     with tempfile.TemporaryDirectory() as folder:
         submission, cache = generate(folder, listed, np.random.default_rng(0))
         output = os.path.join(folder, "map.json")
-        command = [sys.executable, SCRIPT, f"--submission_file={submission}", f"--label_cache={cache}",
-                   f"--output_file={output}"]
+        command = [
+            sys.executable,
+            SCRIPT,
+            f"--submission_file={submission}",
+            f"--label_cache={cache}",
+            f"--output_file={output}",
+        ]
         start = time.perf_counter()
         silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
         process = os.posix_spawn(sys.executable, command, os.environ, file_actions=silent)
@@ -65,10 +77,15 @@ def measure(listed):
             raise SystemExit(f"eval_map.py ended with status {status}.")
         with open(output, encoding="utf-8") as file:
             score = json.load(file)["map"]
-        return {"case": f"{CLASSES} x {listed:,}", "file_gb": round(os.path.getsize(submission) / 1e9, 3),
-                "ratings": RATINGS, "seconds": round(seconds, 2),
-                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-                "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3), "map": round(score, 4)}
+        return {
+            "case": f"{CLASSES} x {listed:,}",
+            "file_gb": round(os.path.getsize(submission) / 1e9, 3),
+            "ratings": RATINGS,
+            "seconds": round(seconds, 2),
+            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+            "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
+            "map": round(score, 4),
+        }
 
 
 def main(argv):
@@ -79,7 +96,7 @@ def main(argv):
     for listed in LISTED["quick" if args.quick else "full"]:
         rows.append(measure(listed))
         print(json.dumps(rows[-1]), flush=True)
-    print("\n" + report.format_table(rows))
+    print("\n" + terminal.format_table(rows))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import tempfile
 import traceback
 
 from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.report import format_table
+from youtube8m_mod.terminal import format_table
 
 SECONDS = 60  # Of the processor: a busy machine is no reason to fail.
 HANGING_SECONDS = 1800  # By the clock: then it waits for something that will not come.
@@ -40,6 +40,7 @@ def run_case(target, seed, name):
         ({outcome: number of cases}, None or the traceback of what failed). A target that does several cases at once
         returns their outcomes; else the outcome is one.
     """
+
     def too_long(*_):
         raise TooLong
 
@@ -93,10 +94,27 @@ def tally(kind, cases, seed, first=0):
     outcomes, failures = collections.Counter(), []
     group = getattr(TARGETS[kind], "group", 1)
     while first < cases:
-        command = [sys.executable, "-m", "benchmarks.fuzz", "--work", "--kind", kind, "--cases", str(cases),
-                   "--seed", str(seed), "--first", str(first)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.fuzz",
+            "--work",
+            "--kind",
+            kind,
+            "--cases",
+            str(cases),
+            "--seed",
+            str(seed),
+            "--first",
+            str(first),
+        ]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        )
         stdout, stderr = process.communicate()
         for line in stdout.splitlines():
             value = json.loads(line)
@@ -116,8 +134,9 @@ def tally(kind, cases, seed, first=0):
 def main(argv):
     from benchmarks.fuzz_targets import SHARES
 
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", allow_abbrev=False,
-                                     description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz", allow_abbrev=False, description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=SHARES, help="only these cases")
@@ -139,8 +158,11 @@ def main(argv):
     print(format_table([*rows, {"kind": "all", "cases": sum(total.values()), **total}], columns))
     for failure in failures[:20]:
         print(failure, file=sys.stderr)
-    print(json.dumps({"case": "fuzz", "seed": settings.seed, "cases": sum(total.values()), **total,
-                      "failures": len(failures)}))
+    print(
+        json.dumps(
+            {"case": "fuzz", "seed": settings.seed, "cases": sum(total.values()), **total, "failures": len(failures)}
+        )
+    )
     return 1 if failures else 0
 
 

@@ -9,11 +9,22 @@ import os
 import numpy as np
 
 from benchmarks import mutations
-from youtube8m_mod import config
+from youtube8m_mod import config, overrides
 from youtube8m_mod.errors import UserError
 
-MODEL = config.model_config("nextvlad_tiny", ["feature_sizes=16,8", "num_classes=30", "max_frames=20", "clusters=4",
-                                              "groups=2", "expansion=1", "hidden_size=8", "gating_reduction=2"])
+MODEL = config.model_config(
+    "nextvlad_tiny",
+    [
+        "feature_sizes=16,8",
+        "num_classes=30",
+        "max_frames=20",
+        "clusters=4",
+        "groups=2",
+        "expansion=1",
+        "hidden_size=8",
+        "gating_reduction=2",
+    ],
+)
 IDS = [f"vid{number:02d}" for number in range(12)]
 
 
@@ -43,13 +54,17 @@ class Submissions(_File):
 
     def __init__(self, folder):
         super().__init__(folder)
-        from youtube8m_mod.evaluation.labels import RatedLabels
+        from youtube8m_mod.evaluation.rated_labels import RatedLabels
 
-        self.labels = RatedLabels({
-            label: {f"{video}:{5 * (label % 3)}".encode(): place % 2 == 0 for place, video in enumerate(IDS)}
-            for label in range(5)})
-        lines = [f"{label},{' '.join(f'{video}:{start}' for video in IDS for start in (0, 5, 10))}\n"
-                 for label in range(6)]
+        self.labels = RatedLabels(
+            {
+                label: {f"{video}:{5 * (label % 3)}".encode(): place % 2 == 0 for place, video in enumerate(IDS)}
+                for label in range(5)
+            }
+        )
+        lines = [
+            f"{label},{' '.join(f'{video}:{start}' for video in IDS for start in (0, 5, 10))}\n" for label in range(6)
+        ]
         self.text = ("Class,Segments\n" + "".join(lines)).encode()
 
     def content(self, random):
@@ -59,8 +74,9 @@ class Submissions(_File):
         from youtube8m_mod.evaluation.mean_average_precision import MODES, evaluate
         from youtube8m_mod.evaluation.summary import map_json, map_tables
 
-        result = evaluate(path, self.labels, random.choice((0, 3, 100_000)), random.choice(sorted(MODES)),
-                          random.random() < 0.5)
+        result = evaluate(
+            path, self.labels, random.choice((0, 3, 100_000)), random.choice(sorted(MODES)), random.random() < 0.5
+        )
         assert 0 <= result.map <= 2
         json.dumps(map_json(result, {}, self.labels))
         map_tables(result, {}, self.labels)
@@ -69,8 +85,9 @@ class Submissions(_File):
 class LabelCaches(_File):
     """Label caches, ours and the starter code's; plain and gzip."""
 
-    text = "".join(f"{video}:{5 * place},{label},{label % 2}.0\n" for place, video in enumerate(IDS)
-                   for label in range(4)).encode()
+    text = "".join(
+        f"{video}:{5 * place},{label},{label % 2}.0\n" for place, video in enumerate(IDS) for label in range(4)
+    ).encode()
 
     def content(self, random):
         text = self.text
@@ -79,7 +96,7 @@ class LabelCaches(_File):
         return _maybe_gzip(random, mutations.mutate_text(random, text))
 
     def read(self, path, random):
-        from youtube8m_mod.evaluation.labels import load_labels
+        from youtube8m_mod.evaluation.rated_labels import load_labels
 
         labels = load_labels(cache=path)
         for label in labels.classes:
@@ -97,7 +114,7 @@ class Predictions(_File):
 
     def read(self, path, random):
         from youtube8m_mod.evaluation.video_metrics import video_scores
-        from youtube8m_mod.localization.predictions import read_predictions
+        from youtube8m_mod.formats.predictions import read_predictions
 
         video_scores({video: np.array([1, 3]) for video in IDS}, read_predictions(path))
 
@@ -108,7 +125,7 @@ class ClassIds(Predictions):
     text = ("Index\n" + "".join(f"{label}\n" for label in range(0, 30, 3))).encode()
 
     def read(self, path, random):
-        from youtube8m_mod.localization.localize import read_class_ids
+        from youtube8m_mod.formats.class_lists import read_class_ids
 
         read_class_ids(path, 30)
 
@@ -151,19 +168,25 @@ class Overrides:
         from youtube8m_mod.models.size import check_memory
 
         model, phase = config.MODELS["mod_nextvlad"], config.PHASES["finetune"]
-        fields = [*config.to_dict(model), *config.to_dict(phase), "", "name", "frobnicate"]
+        fields = [*overrides.to_dict(model), *overrides.to_dict(phase), "", "name", "frobnicate"]
         texts = []
         for _ in range(random.randint(1, 3)):
             if random.random() < 0.6:
-                value = random.choice((b"4x3", b"1024,128", b"none", b"true", b"8", b"2", b"0.5", b"dbof", b"1", b"rgb,audio"))
+                value = random.choice(
+                    (b"4x3", b"1024,128", b"none", b"true", b"8", b"2", b"0.5", b"dbof", b"1", b"rgb,audio")
+                )
             else:
-                value = random.choice((*mutations.TEXTS,
-                                       *(str(value).encode(errors="replace") for value in mutations.VALUES)))
+                value = random.choice(
+                    (*mutations.TEXTS, *(str(value).encode(errors="replace") for value in mutations.VALUES))
+                )
             text = f"{random.choice(fields)}={value.decode(errors='replace')}"
-            texts.append(mutations.mutate_bytes(random, text.encode()).decode(errors="replace")
-                         if random.random() < 0.2 else text)
-        model_texts, phase_texts = config.split_overrides(texts, model, phase)
-        model, phase = config.override(model, model_texts), config.override(phase, phase_texts)
+            texts.append(
+                mutations.mutate_bytes(random, text.encode()).decode(errors="replace")
+                if random.random() < 0.2
+                else text
+            )
+        model_texts, phase_texts = overrides.split_overrides(texts, model, phase)
+        model, phase = overrides.override(model, model_texts), overrides.override(phase, phase_texts)
         check_memory(model, 3, phase.batch_size, model.max_frames)
 
 
@@ -175,7 +198,9 @@ class Histories(_File):
         import tensorflow  # noqa: F401  So that no case pays for it.
 
         self.path = os.path.join(folder, "history.jsonl")
-        self.text = "".join(json.dumps({"step": 10 * n, "loss": 1 / n, "epoch": 0}) + "\n" for n in range(1, 9)).encode()
+        self.text = "".join(
+            json.dumps({"step": 10 * n, "loss": 1 / n, "epoch": 0}) + "\n" for n in range(1, 9)
+        ).encode()
 
     def content(self, random):
         return mutations.mutate_text(random, self.text)
@@ -197,7 +222,7 @@ class Arrays(_File):
         return mutations.mutate_bytes(random, content.getvalue())
 
     def read(self, path, random):
-        from youtube8m_mod.localization.arrays import read_arrays
+        from youtube8m_mod.formats.arrays import read_arrays
 
         read_arrays(path, random.choice((None, ["files"])))
 
@@ -265,21 +290,28 @@ class Shards(_File):
 
     def content(self, random):
         self.kind = random.choice(sorted(self.records))
-        self.damaged = self.records[self.kind] if random.random() < 0.7 else [
-            mutations.mutate_record(random, record) for record in self.records[self.kind]]
+        self.damaged = (
+            self.records[self.kind]
+            if random.random() < 0.7
+            else [mutations.mutate_record(random, record) for record in self.records[self.kind]]
+        )
         content = _tfrecord(self.path, self.damaged)
         return mutations.mutate_bytes(random, content) if random.random() < 0.7 else content
 
     def read(self, path, random):
-        _read(path, segments=self.kind == "frames" and random.random() < 0.5, skip=random.random() < 0.3,
-              share=random.choice((0.01, 1.0)))
+        _read(
+            path,
+            segments=self.kind == "frames" and random.random() < 0.5,
+            skip=random.random() < 0.3,
+            share=random.choice((0.01, 1.0)),
+        )
 
 
 class Truth(Shards):
     """The ground truth in damaged records."""
 
     def read(self, path, random):
-        from youtube8m_mod.data.labels import rated_segments, video_labels
+        from youtube8m_mod.data.ground_truth import rated_segments, video_labels
 
         list((rated_segments if random.random() < 0.7 else video_labels)(path))
 
@@ -296,8 +328,11 @@ class Records(_File):
     def content(self, random):
         self.kind = random.choice(sorted(self.records))
         first = self.records[self.kind][0]  # A good one tells what the file holds.
-        return _tfrecord(self.path, [first] + [mutations.mutate_record(random, random.choice(self.records[self.kind]))
-                                    for _ in range(self.group)])
+        return _tfrecord(
+            self.path,
+            [first]
+            + [mutations.mutate_record(random, random.choice(self.records[self.kind])) for _ in range(self.group)],
+        )
 
     def __call__(self, random):
         content = self.content(random)
@@ -331,14 +366,34 @@ def _good_records():
 
     random = np.random.default_rng(0)
     rated = [(0, 3, 1), (5, 4, 0), (5, 5, 1), (20, 3, 0)]
-    frames = [(video, [1, 2], {"rgb": random.integers(0, 256, (12, 16), np.uint8),
-                               "audio": random.integers(0, 256, (12, 8), np.uint8)}, rated) for video in IDS[:3]]
-    floats = [(video, [1], {"rgb": random.normal(size=(6, 16)).astype(np.float32),
-                            "audio": random.normal(size=(6, 8)).astype(np.float32)}) for video in IDS[:3]]
-    return {"frames": [frame_level_record(*arguments) for arguments in frames],
-            "floats": [frame_level_record(*arguments) for arguments in floats],
-            "means": [video_level_record(video, [2, 5], mean_rgb=random.normal(size=16), mean_audio=random.normal(size=8))
-                      for video in IDS[:3]]}
+    frames = [
+        (
+            video,
+            [1, 2],
+            {"rgb": random.integers(0, 256, (12, 16), np.uint8), "audio": random.integers(0, 256, (12, 8), np.uint8)},
+            rated,
+        )
+        for video in IDS[:3]
+    ]
+    floats = [
+        (
+            video,
+            [1],
+            {
+                "rgb": random.normal(size=(6, 16)).astype(np.float32),
+                "audio": random.normal(size=(6, 8)).astype(np.float32),
+            },
+        )
+        for video in IDS[:3]
+    ]
+    return {
+        "frames": [frame_level_record(*arguments) for arguments in frames],
+        "floats": [frame_level_record(*arguments) for arguments in floats],
+        "means": [
+            video_level_record(video, [2, 5], mean_rgb=random.normal(size=16), mean_audio=random.normal(size=8))
+            for video in IDS[:3]
+        ],
+    }
 
 
 def _tfrecord(path, serialized):
@@ -363,9 +418,33 @@ def _maybe_gzip(random, text):
     return mutations.mutate_bytes(random, packed, 2) if random.random() < 0.5 else packed
 
 
-TARGETS = {"records": Records, "shards": Shards, "truth": Truth, "submissions": Submissions, "label caches": LabelCaches,
-           "predictions": Predictions, "class ids": ClassIds, "run files": RunFiles, "overrides": Overrides,
-           "histories": Histories, "arrays": Arrays, "eigenvalues": Eigenvalues, "checkpoints": Checkpoints}
-SHARES = {"submissions": 0.16, "label caches": 0.12, "predictions": 0.05, "class ids": 0.02, "run files": 0.09,
-          "overrides": 0.06, "histories": 0.03, "arrays": 0.02, "eigenvalues": 0.02, "checkpoints": 0.03, "truth": 0.03,
-          "shards": 0.02, "records": 0.35}
+TARGETS = {
+    "records": Records,
+    "shards": Shards,
+    "truth": Truth,
+    "submissions": Submissions,
+    "label caches": LabelCaches,
+    "predictions": Predictions,
+    "class ids": ClassIds,
+    "run files": RunFiles,
+    "overrides": Overrides,
+    "histories": Histories,
+    "arrays": Arrays,
+    "eigenvalues": Eigenvalues,
+    "checkpoints": Checkpoints,
+}
+SHARES = {
+    "submissions": 0.16,
+    "label caches": 0.12,
+    "predictions": 0.05,
+    "class ids": 0.02,
+    "run files": 0.09,
+    "overrides": 0.06,
+    "histories": 0.03,
+    "arrays": 0.02,
+    "eigenvalues": 0.02,
+    "checkpoints": 0.03,
+    "truth": 0.03,
+    "shards": 0.02,
+    "records": 0.35,
+}

@@ -1,6 +1,6 @@
 """Inference with the folded model, against a plain transliteration of the equations, in turn in one process.
 
-    python benchmarks/inference.py [--quick]
+python benchmarks/inference.py [--quick]
 """
 
 import os
@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from benchmarks import measure  # noqa: E402
 from benchmarks.baseline import baseline_of  # noqa: E402
 from youtube8m_mod import config  # noqa: E402
-from youtube8m_mod.models.folded import PRECISIONS, fold  # noqa: E402
+from youtube8m_mod.inference.folded import PRECISIONS, fold  # noqa: E402
 from youtube8m_mod.models.mod import MOD  # noqa: E402
 
 CASES = (
@@ -34,8 +34,11 @@ AGREE = {"float32": 1e-5, "bfloat16": 0.05}  # Largest difference of a logit; th
 
 def folded_gflop(model_config, frames):
     """Forward GFLOP an example where the projections read the frames and not their expansion."""
-    saved = sum((int(model_config.expansion * size) - size) * groups * (clusters + 1)
-                for _, size, groups, clusters in model_config.streams if model_config.expansion > 1)
+    saved = sum(
+        (int(model_config.expansion * size) - size) * groups * (clusters + 1)
+        for _, size, groups, clusters in model_config.streams
+        if model_config.expansion > 1
+    )
     return measure.model_gflop(model_config, frames) - 2 * frames * saved * model_config.num_leaves / 1e9
 
 
@@ -64,19 +67,29 @@ def run_case(name, model_name, phase_name, batch_size, repeats, peaks):
         folded = fold(model, precision=precision)
         differences[precision] = float(np.abs(folded.logits(*inputs).numpy() - expected).max())
         if not differences[precision] <= AGREE[precision]:
-            raise SystemExit(f"{name}, {precision}: the logits differ by {differences[precision]:.2g}, allowed "
-                             f"{AGREE[precision]:g}")
+            raise SystemExit(
+                f"{name}, {precision}: the logits differ by {differences[precision]:.2g}, allowed {AGREE[precision]:g}"
+            )
         variants[precision] = lambda _, folded=folded: folded.predict(*inputs)
     del model
     gc.collect()
     seconds = measure.interleaved(
-        {key: lambda variant=variant: variant(batch).numpy() for key, variant in variants.items()}, repeats)
+        {key: lambda variant=variant: variant(batch).numpy() for key, variant in variants.items()}, repeats
+    )
     gflop = batch_size * folded_gflop(model_config, frames)
-    return [{"case": f"inference, {name}, {precision}", "baseline_s": seconds["baseline"], "ours_s": seconds[precision],
-             "ratio": seconds["baseline"] / seconds[precision], "examples_per_s": batch_size / seconds[precision],
-             "gflops": gflop / seconds[precision], "peak_gflops": peaks[precision],
-             "logit_difference": difference}
-            for precision, difference in differences.items()]
+    return [
+        {
+            "case": f"inference, {name}, {precision}",
+            "baseline_s": seconds["baseline"],
+            "ours_s": seconds[precision],
+            "ratio": seconds["baseline"] / seconds[precision],
+            "examples_per_s": batch_size / seconds[precision],
+            "gflops": gflop / seconds[precision],
+            "peak_gflops": peaks[precision],
+            "logit_difference": difference,
+        }
+        for precision, difference in differences.items()
+    ]
 
 
 def main():

@@ -42,11 +42,15 @@ def write_shards(folder, shards, videos, seed=0):
         frame_level, video_level = [], []
         for video in range(videos):
             count = int(random.integers(120, 301))
-            features = {name: random.integers(0, 256, (count, size), np.uint8)
-                        for name, size in zip(CONFIG.feature_names, CONFIG.feature_sizes)}
+            features = {
+                name: random.integers(0, 256, (count, size), np.uint8)
+                for name, size in zip(CONFIG.feature_names, CONFIG.feature_sizes)
+            }
             labels = random.integers(0, CLASSES, 3)
-            segments = [(5 * int(start), int(random.integers(CLASSES)), float(random.integers(2)))
-                        for start in random.permutation(count // 5)[:5]]
+            segments = [
+                (5 * int(start), int(random.integers(CLASSES)), float(random.integers(2)))
+                for start in random.permutation(count // 5)[:5]
+            ]
             video_id = f"{shard:02d}{video:04d}"
             frame_level.append(records.frame_level_record(video_id, labels, features, segments))
             means = {f"mean_{name}": values.mean(axis=0) for name, values in features.items()}
@@ -73,30 +77,43 @@ _CONTEXT = {"id": tf.io.FixedLenFeature([], tf.string), "labels": tf.io.VarLenFe
 def parse_video(serialized):
     context, lists = tf.io.parse_single_sequence_example(serialized, _CONTEXT, _LISTS)
     frames, count = _frames(lists)
-    return {"ids": context["id"], "features": frames, "num_frames": count,
-            "labels": _multi_hot(context["labels"].values)}
+    return {
+        "ids": context["id"],
+        "features": frames,
+        "num_frames": count,
+        "labels": _multi_hot(context["labels"].values),
+    }
 
 
 def parse_segments(serialized):
     keys = {key: tf.io.VarLenFeature(tf.int64) for key in ("segment_start_times", "segment_labels")}
     context, lists = tf.io.parse_single_sequence_example(
-        serialized, _CONTEXT | keys | {"segment_scores": tf.io.VarLenFeature(tf.float32)}, _LISTS)
+        serialized, _CONTEXT | keys | {"segment_scores": tf.io.VarLenFeature(tf.float32)}, _LISTS
+    )
     frames, _ = _frames(lists)
     starts, segment = tf.unique(context["segment_start_times"].values)
     index = tf.stack([tf.cast(segment, tf.int64), context["segment_labels"].values], axis=1)
     shape = [tf.size(starts, tf.int64), CLASSES]
-    return {"ids": tf.fill(tf.shape(starts), context["id"]),
-            "features": tf.gather(frames, starts[:, tf.newaxis] + tf.range(SEGMENT_FRAMES, dtype=tf.int64)),
-            "labels": tf.scatter_nd(index, context["segment_scores"].values, shape),
-            "label_weights": tf.scatter_nd(index, tf.ones_like(context["segment_scores"].values), shape)}
+    return {
+        "ids": tf.fill(tf.shape(starts), context["id"]),
+        "features": tf.gather(frames, starts[:, tf.newaxis] + tf.range(SEGMENT_FRAMES, dtype=tf.int64)),
+        "labels": tf.scatter_nd(index, context["segment_scores"].values, shape),
+        "label_weights": tf.scatter_nd(index, tf.ones_like(context["segment_scores"].values), shape),
+    }
 
 
 def parse_video_level(serialized):
-    keys = {f"mean_{name}": tf.io.FixedLenFeature([size], tf.float32)
-            for name, size in zip(CONFIG.feature_names, CONFIG.feature_sizes)}
+    keys = {
+        f"mean_{name}": tf.io.FixedLenFeature([size], tf.float32)
+        for name, size in zip(CONFIG.feature_names, CONFIG.feature_sizes)
+    }
     example = tf.io.parse_single_example(serialized, _CONTEXT | keys)
-    return {"ids": example["id"], "features": tf.concat([example[key] for key in keys], axis=0)[tf.newaxis],
-            "num_frames": tf.constant(1), "labels": _multi_hot(example["labels"].values)}
+    return {
+        "ids": example["id"],
+        "features": tf.concat([example[key] for key in keys], axis=0)[tf.newaxis],
+        "num_frames": tf.constant(1),
+        "labels": _multi_hot(example["labels"].values),
+    }
 
 
 def baseline(paths, parse, batch_size, seed):
@@ -149,23 +166,38 @@ def main(argv):
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         write_shards(folder, shards=4, videos=100 if quick else 400)
-        for case, pattern, parse, batch_size in [("videos of 120 to 300 frames", "frame", parse_video, 32),
-                                                 ("rated segments", "frame", parse_segments, 128),
-                                                 ("video-level records", "video", parse_video_level, 256)]:
-            new_reader = functools.partial(Reader, f"{folder}/{pattern}*.tfrecord", CONFIG,
-                                           segments=parse is parse_segments)
+        for case, pattern, parse, batch_size in [
+            ("videos of 120 to 300 frames", "frame", parse_video, 32),
+            ("rated segments", "frame", parse_segments, 128),
+            ("video-level records", "video", parse_video_level, 256),
+        ]:
+            new_reader = functools.partial(
+                Reader, f"{folder}/{pattern}*.tfrecord", CONFIG, segments=parse is parse_segments
+            )
             reader, options = new_reader(), {"seed": 1, "shuffle_buffer": SHUFFLED}
             check_equal(reader, parse, batch_size)
-            times = time_interleaved({
-                "baseline": lambda: baseline(reader.paths, parse, batch_size, 1),
-                "ours": lambda: reader.read(batch_size, **options),
-                "first pass": lambda: new_reader().read(batch_size, **options),
-            }, repeats=3 if quick else 7)
+            times = time_interleaved(
+                {
+                    "baseline": lambda: baseline(reader.paths, parse, batch_size, 1),
+                    "ours": lambda: reader.read(batch_size, **options),
+                    "first pass": lambda: new_reader().read(batch_size, **options),
+                },
+                repeats=3 if quick else 7,
+            )
             (start, ours, examples), before = times["ours"], times["baseline"][1]
             size = sum(tf.io.gfile.stat(path).length for path in reader.paths) / 1e6
-            rows.append({"case": case, "baseline_s": before, "ours_s": ours, "ratio": before / ours,
-                         "first_pass_ratio": before / times["first pass"][1], "start_s": start,
-                         "examples_per_s": examples / ours, "read_mb_per_s": size / ours})
+            rows.append(
+                {
+                    "case": case,
+                    "baseline_s": before,
+                    "ours_s": ours,
+                    "ratio": before / ours,
+                    "first_pass_ratio": before / times["first pass"][1],
+                    "start_s": start,
+                    "examples_per_s": examples / ours,
+                    "read_mb_per_s": size / ours,
+                }
+            )
     measure.show(rows)
 
 

@@ -19,14 +19,32 @@ import sys
 import tempfile
 import time
 
-from youtube8m_mod import config, files
+from youtube8m_mod import config, files, overrides
 from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.report import format_table
+from youtube8m_mod.terminal import format_table
 
-MODEL = ("branching=2x2", "feature_sizes=16,8", "num_classes=30", "max_frames=20", "clusters=4", "groups=2",
-         "expansion=1", "hidden_size=8", "gating_reduction=2")
-DATA = dict(train_videos=70, validate_videos=30, test_videos=1, min_frames=10, max_frames=20, feature_sizes=(16, 8),
-            num_classes=30, num_segment_classes=6, videos_per_shard=16)
+MODEL = (
+    "branching=2x2",
+    "feature_sizes=16,8",
+    "num_classes=30",
+    "max_frames=20",
+    "clusters=4",
+    "groups=2",
+    "expansion=1",
+    "hidden_size=8",
+    "gating_reduction=2",
+)
+DATA = dict(
+    train_videos=70,
+    validate_videos=30,
+    test_videos=1,
+    min_frames=10,
+    max_frames=20,
+    feature_sizes=(16, 8),
+    num_classes=30,
+    num_segment_classes=6,
+    videos_per_shard=16,
+)
 BATCH_SIZE = 8
 CHECKPOINT_STEPS = 3
 LONGEST_STRETCH = 12  # Steps between two kills, at the most.
@@ -47,15 +65,25 @@ def work(pattern, train_dir, steps, segments, seen_path):
                 file.write(json.dumps([self.state["step"], ids]) + "\n")
             return super()._run_step(batch)
 
-    phase = config.phase_config("finetune" if segments else "pretrain",
-                                {"batch_size": BATCH_SIZE, "max_steps": steps, "num_epochs": None})
+    phase = config.phase_config(
+        "finetune" if segments else "pretrain", {"batch_size": BATCH_SIZE, "max_steps": steps, "num_epochs": None}
+    )
     run = Run(config.model_config("mod_nextvlad_tiny", MODEL), phase)
     Witness(run, train_dir, pattern, TrainingOptions(checkpoint_steps=CHECKPOINT_STEPS, log_steps=10)).train()
 
 
 def start(folder, name, settings):
-    command = [sys.executable, "-m", "benchmarks.kill_and_resume", "--work", folder, "--name", name,
-               "--steps", str(settings.steps)] + ["--segments"] * settings.segments
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.kill_and_resume",
+        "--work",
+        folder,
+        "--name",
+        name,
+        "--steps",
+        str(settings.steps),
+    ] + ["--segments"] * settings.segments
     with open(f"{folder}/{name}.log", "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
 
@@ -98,14 +126,21 @@ def kill_at_random(folder, settings, startup_seconds):
             time.sleep(random_source.uniform(0, 0.3))
         process.kill()
         if process.wait() != -signal.SIGKILL:
-            raise UserError(f"The run ended with exit code {process.returncode} before kill {number + 1}: more --steps are needed, "
-                            f"or see {folder}/killed.log.")
+            raise UserError(
+                f"The run ended with exit code {process.returncode} before kill {number + 1}: more --steps are needed, "
+                f"or see {folder}/killed.log."
+            )
         lines = seen_steps(seen)
         left = files.list_dir(train_dir)
-        rows.append({
-            "kill": number + 1, "steps taken": len(lines) - before, "at step": lines[-1][0] if lines else 0,
-            "last checkpoint": max((int(name[11:]) for name in left if name.startswith("checkpoint-")), default=0),
-            "writing a checkpoint": "yes" if any(name.startswith("partial-") for name in left) else "no"})
+        rows.append(
+            {
+                "kill": number + 1,
+                "steps taken": len(lines) - before,
+                "at step": lines[-1][0] if lines else 0,
+                "last checkpoint": max((int(name[11:]) for name in left if name.startswith("checkpoint-")), default=0),
+                "writing a checkpoint": "yes" if any(name.startswith("partial-") for name in left) else "no",
+            }
+        )
     return rows
 
 
@@ -131,22 +166,29 @@ def count_records(lines):
         by_step[step] = ids
     ids = [video for step in sorted(by_step) for video in by_step[step]]
     records = len(set(ids))
-    passes = [collections.Counter(ids[i:i + records]) for i in range(0, len(ids), records)]
-    return {"steps": len(by_step), "changed_steps": changed, "records": records,
-            "whole_passes": sum(len(counts) == records for counts in passes),
-            "passes_with_repeats": sum(max(counts.values()) > 1 for counts in passes)}
+    passes = [collections.Counter(ids[i : i + records]) for i in range(0, len(ids), records)]
+    return {
+        "steps": len(by_step),
+        "changed_steps": changed,
+        "records": records,
+        "whole_passes": sum(len(counts) == records for counts in passes),
+        "passes_with_repeats": sum(max(counts.values()) > 1 for counts in passes),
+    }
 
 
 def log_without_rates(train_dir):
     from youtube8m_mod.training.history import read_history
 
-    return [{name: value for name, value in line.items() if name != "examples_per_second"}
-            for line in read_history(train_dir)]
+    return [
+        {name: value for name, value in line.items() if name != "examples_per_second"}
+        for line in read_history(train_dir)
+    ]
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kill_and_resume", allow_abbrev=False,
-                                     description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kill_and_resume", allow_abbrev=False, description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
@@ -157,38 +199,64 @@ def main(argv):
     settings = parser.parse_args(argv)
     if settings.work:
         pattern = f"{settings.work}/data/{'validate' if settings.segments else 'train'}-*.tfrecord"
-        work(pattern, f"{settings.work}/{settings.name}", settings.steps, settings.segments,
-             f"{settings.work}/{settings.name}.seen")
+        work(
+            pattern,
+            f"{settings.work}/{settings.name}",
+            settings.steps,
+            settings.segments,
+            f"{settings.work}/{settings.name}.seen",
+        )
         return 0
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = settings.folder or temporary
-        from youtube8m_mod.data.composition import Settings
-        from youtube8m_mod.data.miniature import write_miniature
+        from youtube8m_mod.miniature.composition import Settings
+        from youtube8m_mod.miniature.writer import write_miniature
 
-        write_miniature(f"{folder}/data", config.override(Settings(), DATA))
+        write_miniature(f"{folder}/data", overrides.override(Settings(), DATA))
         whole_seconds, startup_seconds = finish(folder, "whole", settings)
         rows = kill_at_random(folder, settings, startup_seconds)
         finish(folder, "killed", settings)
 
         tensors, different = compare_checkpoints(f"{folder}/whole", f"{folder}/killed", settings.steps)
-        states = [files.read_json(f"{folder}/{name}/checkpoint-{settings.steps:08d}/state.json")
-                  for name in ("whole", "killed")]
+        states = [
+            files.read_json(f"{folder}/{name}/checkpoint-{settings.steps:08d}/state.json")
+            for name in ("whole", "killed")
+        ]
         counts = {name: count_records(seen_steps(f"{folder}/{name}.seen")) for name in ("whole", "killed")}
         taken = len(seen_steps(f"{folder}/killed.seen"))
         logs_equal = log_without_rates(f"{folder}/whole") == log_without_rates(f"{folder}/killed")
     print(format_table(rows))
     print()
     print(format_table([{"run": name, **values} for name, values in counts.items()]))
-    good = (not different and states[0] == states[1] and counts["whole"] == counts["killed"] and logs_equal
-            and not counts["killed"]["changed_steps"] and not counts["killed"]["passes_with_repeats"])
-    print(json.dumps({
-        "case": "kill_and_resume", "phase": "finetune" if settings.segments else "pretrain", "kills": len(rows),
-        "kills_before_a_step": sum(row["steps taken"] == 0 for row in rows),
-        "kills_in_a_checkpoint": sum(row["writing a checkpoint"] == "yes" for row in rows),
-        "steps": settings.steps, "steps_taken_again": taken - settings.steps, "tensors": tensors,
-        "tensors_that_differ": len(different), "same_place": states[0] == states[1], "same_log": logs_equal,
-        **counts["killed"], "whole_run_s": round(whole_seconds, 1), "equal": good}))
+    good = (
+        not different
+        and states[0] == states[1]
+        and counts["whole"] == counts["killed"]
+        and logs_equal
+        and not counts["killed"]["changed_steps"]
+        and not counts["killed"]["passes_with_repeats"]
+    )
+    print(
+        json.dumps(
+            {
+                "case": "kill_and_resume",
+                "phase": "finetune" if settings.segments else "pretrain",
+                "kills": len(rows),
+                "kills_before_a_step": sum(row["steps taken"] == 0 for row in rows),
+                "kills_in_a_checkpoint": sum(row["writing a checkpoint"] == "yes" for row in rows),
+                "steps": settings.steps,
+                "steps_taken_again": taken - settings.steps,
+                "tensors": tensors,
+                "tensors_that_differ": len(different),
+                "same_place": states[0] == states[1],
+                "same_log": logs_equal,
+                **counts["killed"],
+                "whole_run_s": round(whole_seconds, 1),
+                "equal": good,
+            }
+        )
+    )
     if different:
         print(f"error: these tensors differ: {', '.join(different[:10])}", file=sys.stderr)
     return 0 if good else 1

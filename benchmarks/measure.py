@@ -9,7 +9,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.report import format_table
+from youtube8m_mod.terminal import format_table
 
 
 def matmul_peak(precision="float32", seconds=1.0, size=2048):
@@ -58,7 +58,8 @@ def batch_of(config, batch_size, frames, segments, seed=0):
     count = tf.fill([batch_size], frames)
     batch = {
         "features": tf.constant(random.integers(0, 256, (batch_size, frames, config.feature_size), np.uint8)),
-        "num_frames": count, "present_frames": count,
+        "num_frames": count,
+        "present_frames": count,
         "labels": tf.constant((random.random((batch_size, config.num_classes)) < 0.001).astype(np.uint8)),
     }
     if segments:

@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.report import format_table
+from youtube8m_mod.terminal import format_table
 
 # (model, segments, batch size, training, logical CPUs, precision)
 CASES = [
@@ -51,9 +51,12 @@ def main(argv):
     for index, case in enumerate(CASES):
         if settings.case not in name_of(case):
             continue
-        child = subprocess.run([sys.executable, "-m", "benchmarks.memory", f"--child={index}",
-                                f"--steps={settings.steps}"] + ["--quick"] * settings.quick,
-                               stdout=subprocess.PIPE, text=True)
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.memory", f"--child={index}", f"--steps={settings.steps}"]
+            + ["--quick"] * settings.quick,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         if child.returncode:
             raise UserError(f"The case {name_of(case)} ended with code {child.returncode}.")
         rows.append({"case": name_of(case), **json.loads(child.stdout.splitlines()[-1])})
@@ -75,8 +78,8 @@ def run_case(case, steps, quick):
     import tensorflow as tf
 
     from youtube8m_mod import config
+    from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.models.mod import MOD
-    from youtube8m_mod.placement import make_placement
     from youtube8m_mod.training.optimizer import FusedAdam
 
     name, segments, batch_size, training, cpus, precision = case
@@ -106,10 +109,13 @@ def run_case(case, steps, quick):
         before = time.monotonic()
         step(batch).numpy()
         seconds.append(time.monotonic() - before)
-    return {"parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
-            "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
-            "s to first step": first, "s a step": statistics.median(seconds),
-            "examples/s": batch_size / statistics.median(seconds)}
+    return {
+        "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+        "s to first step": first,
+        "s a step": statistics.median(seconds),
+        "examples/s": batch_size / statistics.median(seconds),
+    }
 
 
 def random_batch(model, size):
@@ -117,9 +123,12 @@ def random_batch(model, size):
 
     random = np.random.default_rng(0)
     config, frames = model.config, model.frames
-    batch = {"features": random.integers(0, 256, (size, frames, config.feature_size), dtype=np.uint8),
-             "num_frames": np.full(size, frames, np.int32), "present_frames": np.full(size, frames, np.int32),
-             "labels": (random.random((size, config.num_classes)) < 3 / config.num_classes).astype(np.uint8)}
+    batch = {
+        "features": random.integers(0, 256, (size, frames, config.feature_size), dtype=np.uint8),
+        "num_frames": np.full(size, frames, np.int32),
+        "present_frames": np.full(size, frames, np.int32),
+        "labels": (random.random((size, config.num_classes)) < 3 / config.num_classes).astype(np.uint8),
+    }
     if model.phase.segments:
         batch["label_weights"] = (random.random((size, config.num_classes)) < 0.01).astype(np.uint8)
     return {key: tf.constant(values) for key, values in batch.items()}

@@ -1,6 +1,6 @@
 """Does bfloat16 earn its place: MAP of runs in mixed_bfloat16 against float32, the same seeds, on the miniature.
 
-    python benchmarks/precision.py [--quick] [--output_dir=runs/precision]
+python benchmarks/precision.py [--quick] [--output_dir=runs/precision]
 """
 
 import argparse
@@ -14,10 +14,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from benchmarks import measure  # noqa: E402
 from youtube8m_mod import config, demo  # noqa: E402
-from youtube8m_mod.data.composition import Settings  # noqa: E402
-from youtube8m_mod.data.miniature import SYNTHETIC_CLASSES, write_miniature  # noqa: E402
-from youtube8m_mod.evaluation import labels, mean_average_precision  # noqa: E402
-from youtube8m_mod.localization.inference import Inference  # noqa: E402
+from youtube8m_mod.evaluation import mean_average_precision, rated_labels  # noqa: E402
+from youtube8m_mod.inference.run import Inference  # noqa: E402
+from youtube8m_mod.miniature.composition import Settings  # noqa: E402
+from youtube8m_mod.miniature.writer import SYNTHETIC_CLASSES, write_miniature  # noqa: E402
 from youtube8m_mod.training.run import Run  # noqa: E402
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions  # noqa: E402
 
@@ -45,7 +45,7 @@ def main():
     arguments = parser.parse_args()
     data = f"{arguments.output_dir}/data"
     write_miniature(data, Settings())
-    rated = labels.load_labels(f"{data}/test*.tfrecord")
+    rated = rated_labels.load_labels(f"{data}/test*.tfrecord")
     maps = {variant: [] for variant in VARIANTS}
     started = time.monotonic()
     for seed in range(1 if arguments.quick else 3):
@@ -59,10 +59,17 @@ def main():
     rows = []
     for (training, inference), values in maps.items():
         differences = [value - other for value, other in zip(values, maps[VARIANTS[0]])]
-        rows.append({"training": training, "inference": inference, "map": statistics.mean(values),
-                     "std": statistics.stdev(values) if len(values) > 1 else None,
-                     "to_float32": statistics.mean(differences),
-                     "largest_difference": max(differences, key=abs), "seeds": len(values)})
+        rows.append(
+            {
+                "training": training,
+                "inference": inference,
+                "map": statistics.mean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+                "to_float32": statistics.mean(differences),
+                "largest_difference": max(differences, key=abs),
+                "seeds": len(values),
+            }
+        )
     measure.show(rows, [f"{time.monotonic() - started:.0f} s"])
 
 

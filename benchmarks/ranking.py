@@ -18,12 +18,12 @@ import time
 
 import numpy as np
 
-from youtube8m_mod import report
+from youtube8m_mod import terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.localization.localization import Localization, LocalizationConfig
-from youtube8m_mod.localization.predictions import format_lines
+from youtube8m_mod.formats.predictions import format_lines
+from youtube8m_mod.formats.submission import write_submission
+from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 from youtube8m_mod.localization.ranking import SLOTS, TopK
-from youtube8m_mod.localization.submission import write_submission
 
 SIZES = {"full": (1_700_000, 1000, 100_000), "quick": (60_000, 100, 10_000)}  # Segments, classes, K.
 VOCABULARY = 3862
@@ -54,7 +54,7 @@ def videos(num_segments, num_classes, rng):
     pool = rng.random((SLOTS * 64, num_classes), dtype=np.float32) ** 4
     for video in range(num_segments // SLOTS):
         start = int(rng.integers(len(pool) - SLOTS))
-        yield b"%04x" % (video * 48_271 % 65_536), pool[start:start + SLOTS] * np.float32(1 - 1e-3 * rng.random())
+        yield b"%04x" % (video * 48_271 % 65_536), pool[start : start + SLOTS] * np.float32(1 - 1e-3 * rng.random())
 
 
 def run_dense(num_segments, num_classes, k, clock, rounded=False):
@@ -106,13 +106,23 @@ def measure(case, size):
     if case == "original":
         num_segments = ORIGINAL_SEGMENTS[size]
     clock = Clock()
-    runners = {"dense": run_dense, "candidates": run_candidates, "original": run_original,
-               "ties": lambda *args: run_dense(*args, rounded=True)}
+    runners = {
+        "dense": run_dense,
+        "candidates": run_candidates,
+        "original": run_original,
+        "ties": lambda *args: run_dense(*args, rounded=True),
+    }
     runners[case](num_segments, num_classes, k, clock)
-    return {"case": case, "segments": num_segments, "classes": num_classes, "k": k, "seconds": round(clock.seconds, 2),
-            "cpu_seconds": round(clock.cpu_seconds, 2),
-            "us_per_segment": round(1e6 * clock.seconds / num_segments, 2),
-            "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3)}
+    return {
+        "case": case,
+        "segments": num_segments,
+        "classes": num_classes,
+        "k": k,
+        "seconds": round(clock.seconds, 2),
+        "cpu_seconds": round(clock.cpu_seconds, 2),
+        "us_per_segment": round(1e6 * clock.seconds / num_segments, 2),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3),
+    }
 
 
 def main(argv):
@@ -131,7 +141,7 @@ def main(argv):
         line = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
         print(line, flush=True)
         rows.append(json.loads(line) | {"what": CASES[case]})
-    print("\n" + report.format_table(rows))
+    print("\n" + terminal.format_table(rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Exported models: bytes, latency, rate and difference from the trained model, each as a client meets it.
 
-    python benchmarks/serving.py [--quick]
+python benchmarks/serving.py [--quick]
 """
 
 import os
@@ -22,13 +22,13 @@ from benchmarks import measure  # noqa: E402
 from benchmarks.inference import set_averages  # noqa: E402
 from youtube8m_mod import config  # noqa: E402
 from youtube8m_mod.data import records  # noqa: E402
-from youtube8m_mod.export import Export, tree_bytes  # noqa: E402
-from youtube8m_mod.models.folded import fold  # noqa: E402
+from youtube8m_mod.distribution.placement import Placement  # noqa: E402
+from youtube8m_mod.inference.folded import fold  # noqa: E402
 from youtube8m_mod.models.mod import MOD  # noqa: E402
-from youtube8m_mod.placement import Placement  # noqa: E402
-from youtube8m_mod.report import format_table  # noqa: E402
 from youtube8m_mod.serving import tflite  # noqa: E402
+from youtube8m_mod.serving.export import Export, tree_bytes  # noqa: E402
 from youtube8m_mod.serving.signatures import Signatures  # noqa: E402
+from youtube8m_mod.terminal import format_table  # noqa: E402
 
 BATCHES = (1, 64)
 
@@ -38,8 +38,11 @@ def saved_model(model, folder, precision):
     path = f"{folder}/{precision}"
     Export(precision=precision).save_model(model, path)
     call = tf.saved_model.load(path).signatures["serving_default"]
-    return f"SavedModel {precision}", tree_bytes(path), lambda frames, count: call(
-        rgb_and_audio=frames, num_frames=count[:, np.newaxis])["predictions"].numpy()
+    return (
+        f"SavedModel {precision}",
+        tree_bytes(path),
+        lambda frames, count: call(rgb_and_audio=frames, num_frames=count[:, np.newaxis])["predictions"].numpy(),
+    )
 
 
 def tflite_model(model):
@@ -64,19 +67,26 @@ def main():
         expected = model(batch).numpy()
         frames, counts = records.dequantize(batch["features"].numpy()), batch["num_frames"].numpy()
         for name, size, call in artefacts:
-            rows.append({"artefact": name, "bytes": size,
-                         "difference": float(np.abs(call(frames, counts) - expected).max())})
+            rows.append(
+                {"artefact": name, "bytes": size, "difference": float(np.abs(call(frames, counts) - expected).max())}
+            )
             calls[name] = call
         for batch_size in BATCHES:
             seconds = measure.interleaved(
-                {name: lambda call=call: call(frames[:batch_size], counts[:batch_size])
-                 for name, call in calls.items()}, 5 if arguments.quick else 31)
+                {
+                    name: lambda call=call: call(frames[:batch_size], counts[:batch_size])
+                    for name, call in calls.items()
+                },
+                5 if arguments.quick else 31,
+            )
             for row in rows:
                 row[f"ms_batch_{batch_size}"] = 1000 * seconds[row["artefact"]]
                 if batch_size == max(BATCHES):
                     row["examples_per_s"] = batch_size / seconds[row["artefact"]]
-    print(f"{measure.machine()}; {model.config.name}, segments of {model.frames} frames, "
-          f"{model.config.num_classes} classes; difference: of a probability, from the trained model")
+    print(
+        f"{measure.machine()}; {model.config.name}, segments of {model.frames} frames, "
+        f"{model.config.num_classes} classes; difference: of a probability, from the trained model"
+    )
     print(format_table(rows))
     for row in rows:
         print(json.dumps(row))

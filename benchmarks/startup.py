@@ -16,24 +16,34 @@ import time
 
 from benchmarks import measure
 from youtube8m_mod import files
-from youtube8m_mod.data.composition import Settings
-from youtube8m_mod.data.miniature import write_miniature
 from youtube8m_mod.errors import UserError, run_main
+from youtube8m_mod.miniature.composition import Settings
+from youtube8m_mod.miniature.writer import write_miniature
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def seconds_to_first_step(model, pattern, train_dir):
-    command = [sys.executable, f"{ROOT}/finetune.py", f"--model={model}", f"--train_data_pattern={pattern}",
-               f"--train_dir={train_dir}", "--rgb_eigenvalues=none", "--batch_size=32", "--max_steps=100000"]
+    command = [
+        sys.executable,
+        f"{ROOT}/finetune.py",
+        f"--model={model}",
+        f"--train_data_pattern={pattern}",
+        f"--train_dir={train_dir}",
+        "--rgb_eigenvalues=none",
+        "--batch_size=32",
+        "--max_steps=100000",
+    ]
     started = time.monotonic()
     with open(f"{train_dir}.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         while not files.exists(f"{train_dir}/placement.json"):
             if process.poll() is not None:
-                raise UserError(f"{model}: the run ended with exit code {process.returncode}: "
-                                f"{open(train_dir + '.log', encoding='utf-8').read()[-1000:]}")
+                raise UserError(
+                    f"{model}: the run ended with exit code {process.returncode}: "
+                    f"{open(train_dir + '.log', encoding='utf-8').read()[-1000:]}"
+                )
             time.sleep(0.01)
         return time.monotonic() - started
     finally:
@@ -59,10 +69,13 @@ def main(argv):
         write_miniature(f"{folder}/data", Settings(train_videos=1, validate_videos=60, test_videos=1))
         import_seconds = statistics.median(seconds_to_import() for _ in range(repeats))
         for model in models:
-            seconds = [seconds_to_first_step(model, f"{folder}/data/validate*.tfrecord", f"{folder}/{model}-{number}")
-                       for number in range(repeats)]
-            rows.append({"case": f"startup, {model}", "to_first_step_s": statistics.median(seconds),
-                         "import_s": import_seconds})
+            seconds = [
+                seconds_to_first_step(model, f"{folder}/data/validate*.tfrecord", f"{folder}/{model}-{number}")
+                for number in range(repeats)
+            ]
+            rows.append(
+                {"case": f"startup, {model}", "to_first_step_s": statistics.median(seconds), "import_s": import_seconds}
+            )
     measure.show(rows)
     return 0
 

@@ -1,6 +1,6 @@
 """Training steps, ours against a plain transliteration of the equations, in turn in one process.
 
-    python benchmarks/step.py [--quick]
+python benchmarks/step.py [--quick]
 """
 
 import os
@@ -33,8 +33,12 @@ CASES = (
 def our_step(model):
     """The training step that the trainer takes."""
     phase = model.phase
-    optimizer = FusedAdam(StaircaseDecay(phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay,
-                                         phase.learning_rate_decay_examples), clip_norm=phase.clip_gradient_norm)
+    optimizer = FusedAdam(
+        StaircaseDecay(
+            phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay, phase.learning_rate_decay_examples
+        ),
+        clip_norm=phase.clip_gradient_norm,
+    )
     optimizer.build(model.ordered_trainable_variables)
 
     def step(batch):
@@ -59,13 +63,20 @@ def run_case(name, model_name, phase_name, batch_size, frames, precision, repeat
     difference = abs(losses[1] / losses[0] - 1)
     if difference > agree:
         raise SystemExit(f"{name}, {precision}: the losses {losses} differ by {difference:.2g}, allowed {agree:g}")
-    seconds = measure.interleaved({"baseline": lambda: theirs(batch).numpy(), "ours": lambda: ours(batch).numpy()},
-                                  repeats)
+    seconds = measure.interleaved(
+        {"baseline": lambda: theirs(batch).numpy(), "ours": lambda: ours(batch).numpy()}, repeats
+    )
     gflops = 3 * batch_size * measure.model_gflop(model_config, frames) / seconds["ours"]
-    return {"case": f"training, {name}, {precision}",
-            "baseline_s": seconds["baseline"], "ours_s": seconds["ours"],
-            "ratio": seconds["baseline"] / seconds["ours"], "examples_per_s": batch_size / seconds["ours"],
-            "gflops": gflops, "peak_gflops": peak, "loss_difference": difference}
+    return {
+        "case": f"training, {name}, {precision}",
+        "baseline_s": seconds["baseline"],
+        "ours_s": seconds["ours"],
+        "ratio": seconds["baseline"] / seconds["ours"],
+        "examples_per_s": batch_size / seconds["ours"],
+        "gflops": gflops,
+        "peak_gflops": peak,
+        "loss_difference": difference,
+    }
 
 
 def main():

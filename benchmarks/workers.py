@@ -20,12 +20,20 @@ import time
 
 import numpy as np
 
-from youtube8m_mod.data import miniature
 from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.report import format_table
+from youtube8m_mod.miniature import writer
+from youtube8m_mod.terminal import format_table
 
-MODEL = ("--model=mod_nextvlad_tiny", "--rgb_eigenvalues=none", "--set=branching=4", "--set=num_classes=60",
-         "--set=clusters=8", "--set=hidden_size=32", "--batch_size=16", "--num_epochs=1000")
+MODEL = (
+    "--model=mod_nextvlad_tiny",
+    "--rgb_eigenvalues=none",
+    "--set=branching=4",
+    "--set=num_classes=60",
+    "--set=clusters=8",
+    "--set=hidden_size=32",
+    "--batch_size=16",
+    "--num_epochs=1000",
+)
 CHECKPOINT_STEPS = 5
 VICTIM = 2
 
@@ -36,13 +44,23 @@ def main(argv):
     parser.add_argument("--timeout", type=float, default=10, help="seconds of --worker_timeout")
     settings = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder, Workers(folder, 4) as workers:
-        miniature.main([f"--output_dir={folder}/data", "--train_videos=1", "--validate_videos=60", "--test_videos=1",
-                        "--num_classes=60", "--num_segment_classes=20"])
+        writer.main(
+            [
+                f"--output_dir={folder}/data",
+                "--train_videos=1",
+                "--validate_videos=60",
+                "--test_videos=1",
+                "--num_classes=60",
+                "--num_segment_classes=20",
+            ]
+        )
         training = Training(folder, settings)
         print("one process, four devices", flush=True)
         training.run("undisturbed", "--logical_cpus=4").wait()
-        rows = [disturbed(training, workers, name, number, settings.timeout)
-                for name, number in (("killed", signal.SIGKILL), ("frozen", signal.SIGSTOP))]
+        rows = [
+            disturbed(training, workers, name, number, settings.timeout)
+            for name, number in (("killed", signal.SIGKILL), ("frozen", signal.SIGSTOP))
+        ]
     print(format_table(rows))
     for row in rows:
         print(json.dumps(row))
@@ -58,17 +76,26 @@ def disturbed(training, workers, name, number, timeout):
     os.kill(workers.processes[VICTIM].pid, number)
     code = run.wait()
     seconds = time.monotonic() - lost
-    print(f"\n{name}: {signal.Signals(number).name} to worker {VICTIM}; {seconds:.1f} s later the run has ended, "
-          f"exit code {code}:\n    {training.last_line(name)}", flush=True)
+    print(
+        f"\n{name}: {signal.Signals(number).name} to worker {VICTIM}; {seconds:.1f} s later the run has ended, "
+        f"exit code {code}:\n    {training.last_line(name)}",
+        flush=True,
+    )
     workers.revive(VICTIM, number)
     stopped_at = training.last_step(name)
     print(f"worker {VICTIM} is back; the same command again, from step {stopped_at}", flush=True)
     resumed = training.run(name, cluster, "--worker_timeout=120")
     if resumed.wait():
         raise UserError(f"The resumed run failed: {training.last_line(name)}")
-    return {"run": name, "signal": signal.Signals(number).name, "exit code": code, "seconds to message": seconds,
-            "resumed from step": stopped_at, "last step": training.last_step(name),
-            "largest difference": training.difference("undisturbed", name)}
+    return {
+        "run": name,
+        "signal": signal.Signals(number).name,
+        "exit code": code,
+        "seconds to message": seconds,
+        "resumed from step": stopped_at,
+        "last step": training.last_step(name),
+        "largest difference": training.difference("undisturbed", name),
+    }
 
 
 class Workers:
@@ -82,8 +109,12 @@ class Workers:
 
     def _start(self, task):
         with open(f"{self.folder}/worker-{task}.log", "ab") as log:
-            return subprocess.Popen([sys.executable, "-m", "youtube8m_mod.worker", f"--port={self.ports[task]}",
-                                     f"--task={task}"], stdout=log, stderr=log, env=environment())
+            return subprocess.Popen(
+                [sys.executable, "-m", "youtube8m_mod.worker", f"--port={self.ports[task]}", f"--task={task}"],
+                stdout=log,
+                stderr=log,
+                env=environment(),
+            )
 
     def revive(self, task, number):
         """Undoes what the signal did."""
@@ -109,9 +140,16 @@ class Training:
         self.folder, self.settings = folder, settings
 
     def run(self, name, *flags):
-        command = [sys.executable, "finetune.py", f"--train_data_pattern={self.folder}/data/validate*",
-                   f"--train_dir={self.folder}/{name}", f"--max_steps={self.settings.steps}",
-                   f"--checkpoint_steps={CHECKPOINT_STEPS}", *MODEL, *flags]
+        command = [
+            sys.executable,
+            "finetune.py",
+            f"--train_data_pattern={self.folder}/data/validate*",
+            f"--train_dir={self.folder}/{name}",
+            f"--max_steps={self.settings.steps}",
+            f"--checkpoint_steps={CHECKPOINT_STEPS}",
+            *MODEL,
+            *flags,
+        ]
         with open(f"{self.folder}/{name}.log", "ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, env=environment())
 
@@ -137,13 +175,18 @@ class Training:
         """The largest difference between the last checkpoints of two runs, in any variable."""
         import tensorflow as tf
 
-        readers = [tf.train.load_checkpoint(f"{self.folder}/{run}/checkpoint-{self.last_step(run):08d}/variables")
-                   for run in (name, other)]
+        readers = [
+            tf.train.load_checkpoint(f"{self.folder}/{run}/checkpoint-{self.last_step(run):08d}/variables")
+            for run in (name, other)
+        ]
         shapes = [reader.get_variable_to_shape_map() for reader in readers]
         if shapes[0] != shapes[1]:
             raise UserError("The two runs saved different variables.")
-        return max(float(np.max(np.abs(readers[0].get_tensor(key).astype("float64") - readers[1].get_tensor(key))))
-                   for key in shapes[0] if key.endswith("VARIABLE_VALUE"))
+        return max(
+            float(np.max(np.abs(readers[0].get_tensor(key).astype("float64") - readers[1].get_tensor(key))))
+            for key in shapes[0]
+            if key.endswith("VARIABLE_VALUE")
+        )
 
 
 def free_port():

@@ -9,8 +9,9 @@ import tensorflow as tf  # noqa: E402
 from tests import golden_data  # noqa: E402
 
 # Four devices for tests of placement; only possible before TensorFlow's first operation.
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
-                                           [tf.config.LogicalDeviceConfiguration()] * 4)
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+)
 
 _SEEN = {}
 
@@ -29,7 +30,8 @@ def close():
         _remember(item, what, difference, ratio, absolute, relative)
         assert difference <= absolute or ratio <= relative, (
             f"{item} {what}: off by {difference:.3g} absolute (allowed {absolute:g}), {ratio:.3g} relative "
-            f"(allowed {relative:g})")
+            f"(allowed {relative:g})"
+        )
 
     return check
 
@@ -55,5 +57,6 @@ def pytest_terminal_summary(terminalreporter):
     if _SEEN:
         terminalreporter.section("largest differences from the original")
         for (item, what), (difference, ratio, absolute, relative) in sorted(_SEEN.items()):
-            terminalreporter.write_line(f"{item:18} {what:36} absolute {difference:8.2e} ({absolute:g})  "
-                                        f"relative {ratio:8.2e} ({relative:g})")
+            terminalreporter.write_line(
+                f"{item:18} {what:36} absolute {difference:8.2e} ({absolute:g})  relative {ratio:8.2e} ({relative:g})"
+            )

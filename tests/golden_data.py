@@ -43,7 +43,7 @@ class Item:
     def keys(self, *prefix):
         """Stored keys under a prefix, without it, with "/" between the parts."""
         start = "|".join(part.replace("/", "|") for part in prefix) + "|"
-        return [key[len(start):].replace("|", "/") for key in self.arrays if key.startswith(start)]
+        return [key[len(start) :].replace("|", "/") for key in self.arrays if key.startswith(start)]
 
     def check_keys(self, known, *prefix):
         """Fails where the set holds arrays under a prefix whose first part a test does not know."""

@@ -7,21 +7,10 @@ import math
 import keras
 import pytest
 
-from youtube8m_mod.config import (
-    MODELS,
-    PHASES,
-    ModelConfig,
-    PhaseConfig,
-    differences,
-    from_dict,
-    model_config,
-    override,
-    phase_config,
-    split_overrides,
-    to_dict,
-)
+from youtube8m_mod.config import MODELS, PHASES, ModelConfig, PhaseConfig, model_config, phase_config
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.overrides import differences, from_dict, override, split_overrides, to_dict
 from youtube8m_mod.training.run import Run
 
 # Trainable parameters. The original counts 88,892,835 for the single model: 3,457 are its root net over one tower.
@@ -71,14 +60,21 @@ def test_parameters_of_the_original():
     assert PARAMETERS["mix_nextvlad"] == 3 * parameters(leaf) + mixing_net_of_three
 
 
-@pytest.mark.parametrize("name, millions, parts", [
-    ("nextvlad", 83, ("/hidden/", "/classifier/")), ("mix_nextvlad", 250, ("/hidden/", "/classifier/")),
-    ("mod_nextvlad", 1000, ("/hidden/", "/classifier/")), ("nextvlad_large", 320, ("",)),
-    ("mix_nextvlad_large", 1280, ("",))])
+@pytest.mark.parametrize(
+    "name, millions, parts",
+    [
+        ("nextvlad", 83, ("/hidden/", "/classifier/")),
+        ("mix_nextvlad", 250, ("/hidden/", "/classifier/")),
+        ("mod_nextvlad", 1000, ("/hidden/", "/classifier/")),
+        ("nextvlad_large", 320, ("",)),
+        ("mix_nextvlad_large", 1280, ("",)),
+    ],
+)
 def test_parameters_of_the_paper(name, millions, parts):
     """Tables 1 and 2 round, and count hidden layers and classifiers; of the large model everything."""
-    counted = sum(math.prod(shape) for path, shape in shapes_of(MODELS[name]).items()
-                  if any(part in path for part in parts))
+    counted = sum(
+        math.prod(shape) for path, shape in shapes_of(MODELS[name]).items() if any(part in path for part in parts)
+    )
     assert counted / 1e6 == pytest.approx(millions, rel=0.015)
 
 
@@ -102,8 +98,9 @@ def test_no_distillation_without_temperature():
 
 
 def test_overrides():
-    config = model_config("mod_nextvlad", ["branching=2x2", "feature_sizes=64,16", "clusters=4", "groups=4",
-                                           "expansion=0.5"])
+    config = model_config(
+        "mod_nextvlad", ["branching=2x2", "feature_sizes=64,16", "clusters=4", "groups=4", "expansion=0.5"]
+    )
     assert (config.branching, config.feature_sizes, config.clusters, config.expansion) == ((2, 2), (64, 16), 4, 0.5)
     assert model_config("mix_nextvlad", ["branching="]).branching == ()
     assert model_config("nextvlad", {"hidden_size": 64}).hidden_size == 64
@@ -120,43 +117,49 @@ def test_overrides_are_sorted_to_model_and_phase():
         split_overrides(["epochs=3"], MODELS["nextvlad"], PHASES["pretrain"])
 
 
-@pytest.mark.parametrize("overrides, message", [
-    (["clusters=many"], 'clusters must be int, came "many"'),
-    (["clusters"], "must be field=value"),
-    (["name=other"], "must be field=value"),
-    (["clusters=0"], "clusters must be at least 1, came 0"),
-    (["groups=7"], 'The feature "rgb" of 1024 values expanded by 2 to 2048 must split into 7 groups'),
-    (["groups=1"], 'The feature "audio" .* must split into 0 groups'),
-    (["clusters=1"], "came 0 clusters"),
-    (["feature_sizes=1024"], "feature_sizes must have one size for each of feature_names"),
-    (["feature_names=rgb"], "feature_sizes must have one size for each of feature_names"),
-    (["feature_sizes=1024,0"], "feature_sizes must all be at least 1"),
-    (["branching=4x0"], "branching must name at least one child"),
-    (["branching=4y3"], "branching must be"),
-    (["pooling=average"], 'pooling must be "nextvlad" or "dbof", came "average"'),
-    (["gating_reduction=4096"], "gating_reduction must be at most hidden_size 2048"),
-    ({"clusters": 4.0}, "clusters must be int, came 4.0"),
-    ({"branching": [4, 3]}, "branching must be"),
-])
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["clusters=many"], 'clusters must be int, got "many"'),
+        (["clusters"], "must be field=value"),
+        (["name=other"], "must be field=value"),
+        (["clusters=0"], "clusters must be at least 1, got 0"),
+        (["groups=7"], 'The feature "rgb" of 1024 values expanded by 2 to 2048 must split into 7 groups'),
+        (["groups=1"], 'The feature "audio" .* must split into 0 groups'),
+        (["clusters=1"], "got 0 clusters"),
+        (["feature_sizes=1024"], "feature_sizes must have one size for each of feature_names"),
+        (["feature_names=rgb"], "feature_sizes must have one size for each of feature_names"),
+        (["feature_sizes=1024,0"], "feature_sizes must all be at least 1"),
+        (["branching=4x0"], "branching must name at least one child"),
+        (["branching=4y3"], "branching must be"),
+        (["pooling=average"], 'pooling must be "nextvlad" or "dbof", got "average"'),
+        (["gating_reduction=4096"], "gating_reduction must be at most hidden_size 2048"),
+        ({"clusters": 4.0}, "clusters must be int, got 4.0"),
+        ({"branching": [4, 3]}, "branching must be"),
+    ],
+)
 def test_models_that_cannot_be(overrides, message):
     with pytest.raises(UserError, match=message):
         model_config("nextvlad", overrides)
 
 
-@pytest.mark.parametrize("overrides, message", [
-    (["batch_size=0"], "batch_size must be at least 1"),
-    (["max_steps=0"], "max_steps must be at least 1"),
-    (["dropout=1"], r"dropout must be in \[0, 1\), came 1.0"),
-    (["dropout=nan"], "dropout must be in"),
-    (["batch_norm_momentum=1"], r"batch_norm_momentum must be in \[0, 1\), came 1.0"),
-    (["temperature=-1"], "temperature must be finite and not negative"),
-    (["temperature=inf"], "temperature must be finite and not negative"),
-    (["l2_penalty=nan"], "l2_penalty must be finite"),
-    (["base_learning_rate=0"], "base_learning_rate must be finite and above 0"),
-    (["distillation_weight=-1"], "distillation_weight must be finite"),
-    (["original_accidents=perhaps"], 'original_accidents must be bool, came "perhaps"'),
-    ({"segments": 1}, "segments must be bool, came 1"),
-])
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["batch_size=0"], "batch_size must be at least 1"),
+        (["max_steps=0"], "max_steps must be at least 1"),
+        (["dropout=1"], r"dropout must be in \[0, 1\), got 1.0"),
+        (["dropout=nan"], "dropout must be in"),
+        (["batch_norm_momentum=1"], r"batch_norm_momentum must be in \[0, 1\), got 1.0"),
+        (["temperature=-1"], "temperature must be finite and not negative"),
+        (["temperature=inf"], "temperature must be finite and not negative"),
+        (["l2_penalty=nan"], "l2_penalty must be finite"),
+        (["base_learning_rate=0"], "base_learning_rate must be finite and above 0"),
+        (["distillation_weight=-1"], "distillation_weight must be finite"),
+        (["original_accidents=perhaps"], 'original_accidents must be bool, got "perhaps"'),
+        ({"segments": 1}, "segments must be bool, got 1"),
+    ],
+)
 def test_phases_that_cannot_be(overrides, message):
     with pytest.raises(UserError, match=message):
         phase_config("pretrain", overrides)
@@ -174,11 +177,14 @@ def test_json_round_trip(config):
     assert from_dict(type(config), json.loads(json.dumps(to_dict(config))), "run.json") == config
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"clusters": "four"}, "run.json: clusters must be int, came 'four'"),
-    ({"layers": 3}, "run.json holds fields that ModelConfig does not have: layers"),
-    ({"name": None}, "run.json: name must be str, came None"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"clusters": "four"}, "run.json: clusters must be int, got 'four'"),
+        ({"layers": 3}, "run.json holds fields that ModelConfig does not have: layers"),
+        ({"name": None}, "run.json: name must be str, got None"),
+    ],
+)
 def test_json_that_cannot_be(change, message):
     with pytest.raises(UserError, match=message):
         from_dict(ModelConfig, to_dict(MODELS["nextvlad"]) | change, "run.json")
@@ -186,15 +192,24 @@ def test_json_that_cannot_be(change, message):
 
 def test_json_lacks_fields():
     with pytest.raises(UserError, match="run.json lacks the fields batch_size, dropout"):
-        from_dict(PhaseConfig, {key: value for key, value in to_dict(PHASES["pretrain"]).items()
-                                if key not in ("dropout", "batch_size")}, "run.json")
-    with pytest.raises(UserError, match="run.json must hold the fields of a ModelConfig, came list"):
+        from_dict(
+            PhaseConfig,
+            {key: value for key, value in to_dict(PHASES["pretrain"]).items() if key not in ("dropout", "batch_size")},
+            "run.json",
+        )
+    with pytest.raises(UserError, match="run.json must hold the fields of a ModelConfig, got list"):
         from_dict(ModelConfig, [1], "run.json")
 
 
 def test_run_round_trip(tmp_path):
-    run = Run(MODELS["mod_nextvlad"], PHASES["finetune"], seed=3, precision="mixed_bfloat16",
-              started_from="runs/pretrain", classes=[3, 17])
+    run = Run(
+        MODELS["mod_nextvlad"],
+        PHASES["finetune"],
+        seed=3,
+        precision="mixed_bfloat16",
+        started_from="runs/pretrain",
+        classes=[3, 17],
+    )
     run.save(tmp_path)
     assert Run.load(tmp_path) == run
     (tmp_path / "run.json").write_text("{}")

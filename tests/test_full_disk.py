@@ -15,11 +15,11 @@ from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.data.records import frame_level_record, write_shard
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.evaluation.labels import RatedLabels
-from youtube8m_mod.export import Export
-from youtube8m_mod.localization.arrays import write_arrays
-from youtube8m_mod.localization.submission import write_submission
+from youtube8m_mod.evaluation.rated_labels import RatedLabels
+from youtube8m_mod.formats.arrays import write_arrays
+from youtube8m_mod.formats.submission import write_submission
 from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.serving.export import Export
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
 

@@ -10,9 +10,21 @@ from benchmarks import fuzz, mutations
 from benchmarks.fuzz_targets import SHARES, TARGETS
 from youtube8m_mod.errors import UserError
 
-CASES = {"records": 100, "shards": 4, "truth": 12, "submissions": 70, "label caches": 60, "predictions": 30,
-         "class ids": 20, "run files": 60, "overrides": 60, "histories": 20, "arrays": 20, "eigenvalues": 20,
-         "checkpoints": 15}
+CASES = {
+    "records": 100,
+    "shards": 4,
+    "truth": 12,
+    "submissions": 70,
+    "label caches": 60,
+    "predictions": 30,
+    "class ids": 20,
+    "run files": 60,
+    "overrides": 60,
+    "histories": 20,
+    "arrays": 20,
+    "eigenvalues": 20,
+    "checkpoints": 15,
+}
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -42,10 +54,15 @@ def busy(_):
         time.sleep(0)
 
 
-@pytest.mark.parametrize("target, outcome", [
-    (raising(KeyError("x")), "KeyError"), (raising(RecursionError()), "RecursionError"),
-    (raising(UserError("")), "error without a good sentence"),
-    (busy, "TooLong")])
+@pytest.mark.parametrize(
+    "target, outcome",
+    [
+        (raising(KeyError("x")), "KeyError"),
+        (raising(RecursionError()), "RecursionError"),
+        (raising(UserError("")), "error without a good sentence"),
+        (busy, "TooLong"),
+    ],
+)
 def test_a_failure_is_noticed(monkeypatch, target, outcome):
     monkeypatch.setattr(fuzz, "SECONDS", 1 if outcome == "TooLong" else 60)
     outcomes, failure = fuzz.run_case(target, 0, "case")
@@ -64,5 +81,5 @@ def test_a_case_is_the_same_each_time(tmp_path):
 
 
 def test_an_error_shows_what_came_on_one_short_line():
-    text = str(UserError("came \"a\nb\x00\ud800" + "x" * 100_000 + "\"."))
-    assert text.startswith(r'came "a\nb\x00\ud800xxx') and text.endswith('xxx".') and len(text) < 2100
+    text = str(UserError('got "a\nb\x00\ud800' + "x" * 100_000 + '".'))
+    assert text.startswith(r'got "a\nb\x00\ud800xxx') and text.endswith('xxx".') and len(text) < 2100

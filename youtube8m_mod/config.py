@@ -7,28 +7,10 @@ import dataclasses
 import math
 
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.overrides import check_types, override
 
 SEGMENT_FRAMES = 5  # A rated segment is 5 s long, one frame a second (section 4.1.2).
 DATASET_SITE = "https://research.google.com/youtube8m/download.html"
-
-
-_LARGEST = 2**63 - 1  # Of a count; larger ones are no numbers to TensorFlow.
-_TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
-
-
-def check_types(config):
-    for field in dataclasses.fields(config):
-        value, kind = getattr(config, field.name), field.type
-        if kind in _TUPLES:
-            good = isinstance(value, tuple) and all(type(part) is _TUPLES[kind] for part in value)
-        elif kind is float or kind == float | None:
-            good = type(value) in (int, float) or (value is None and kind is not float)
-        else:
-            good = type(value) in ((int, type(None)) if kind == int | None else (kind,))
-        if not good:
-            raise UserError(f"{field.name} must be {getattr(kind, '__name__', kind)}, came {value!r}.")
-        if any(type(part) is int and abs(part) > _LARGEST for part in (value if kind in _TUPLES else (value,))):
-            raise UserError(f"{field.name} must be at most {_LARGEST}, came {value!r}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,40 +39,53 @@ class ModelConfig:
     def __post_init__(self):
         check_types(self)
         if len(self.feature_names) != len(self.feature_sizes) or not self.feature_names:
-            raise UserError(f"feature_sizes must have one size for each of feature_names {self.feature_names}, "
-                            f"came {self.feature_sizes}.")
+            raise UserError(
+                f"feature_sizes must have one size for each of feature_names {self.feature_names}, "
+                f"got {self.feature_sizes}."
+            )
         if len({name.replace("/", ".") for name in self.feature_names} - {""}) < len(self.feature_names):
-            raise UserError(f"feature_names must differ and not be empty, came {self.feature_names}.")
-        for field in ("num_classes", "max_frames", "groups", "clusters", "hidden_size", "gating_reduction",
-                      "experts", "sampled_frames"):
+            raise UserError(f"feature_names must differ and not be empty, got {self.feature_names}.")
+        for field in (
+            "num_classes",
+            "max_frames",
+            "groups",
+            "clusters",
+            "hidden_size",
+            "gating_reduction",
+            "experts",
+            "sampled_frames",
+        ):
             if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, came {getattr(self, field)}.")
+                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
         if any(size < 1 for size in self.feature_sizes):
-            raise UserError(f"feature_sizes must all be at least 1, came {self.feature_sizes}.")
+            raise UserError(f"feature_sizes must all be at least 1, got {self.feature_sizes}.")
         if any(children < 1 for children in self.branching):
-            raise UserError(f"branching must name at least one child at each level, came {self.branching}.")
+            raise UserError(f"branching must name at least one child at each level, got {self.branching}.")
         if self.pooling not in ("nextvlad", "dbof"):
-            raise UserError(f'pooling must be "nextvlad" or "dbof", came "{self.pooling}".')
+            raise UserError(f'pooling must be "nextvlad" or "dbof", got "{self.pooling}".')
         if self.gating_reduction > self.hidden_size:
-            raise UserError(f"gating_reduction must be at most hidden_size {self.hidden_size}, "
-                            f"came {self.gating_reduction}.")
+            raise UserError(
+                f"gating_reduction must be at most hidden_size {self.hidden_size}, got {self.gating_reduction}."
+            )
         if not 0 < self.expansion <= 1e6:
-            raise UserError(f"expansion must be above 0 and at most a million, came {self.expansion}.")
+            raise UserError(f"expansion must be above 0 and at most a million, got {self.expansion}.")
         if self.pooling == "nextvlad":
             for name, size, groups, clusters in self.streams:
                 width = int(self.expansion * size)
                 if groups < 1 or clusters < 1 or width < 1 or width % groups:
                     raise UserError(
                         f'The feature "{name}" of {size} values expanded by {self.expansion:g} to {width} must split '
-                        f"into {groups} groups of equal width (and at least 1 group and cluster, came {clusters} "
-                        "clusters).")
+                        f"into {groups} groups of equal width (and at least 1 group and cluster, got {clusters} "
+                        "clusters)."
+                    )
 
     @property
     def streams(self):
         """(name, size, groups, clusters) of each feature: K, G for the first, K/2, G/2 for the others (Fig. 5)."""
         return tuple(
             (name, size, self.groups if i == 0 else self.groups // 2, self.clusters if i == 0 else self.clusters // 2)
-            for i, (name, size) in enumerate(zip(self.feature_names, self.feature_sizes)))
+            for i, (name, size) in enumerate(zip(self.feature_names, self.feature_sizes))
+        )
 
     @property
     def feature_size(self):
@@ -131,22 +126,22 @@ class PhaseConfig:
         check_types(self)
         for field in ("batch_size", "learning_rate_decay_examples"):
             if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, came {getattr(self, field)}.")
+                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
         for field in ("num_epochs", "max_steps"):
             if getattr(self, field) is not None and getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, came {getattr(self, field)}.")
+                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
         if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be in [0, 1), came {self.dropout}.")
+            raise UserError(f"dropout must be in [0, 1), got {self.dropout}.")
         for field in ("l2_penalty", "temperature", "clip_gradient_norm"):
             if not 0 <= getattr(self, field) < math.inf:
-                raise UserError(f"{field} must be finite and not negative, came {getattr(self, field)}.")
+                raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
         for field in ("base_learning_rate", "learning_rate_decay"):
             if not 0 < getattr(self, field) < math.inf:
-                raise UserError(f"{field} must be finite and above 0, came {getattr(self, field)}.")
+                raise UserError(f"{field} must be finite and above 0, got {getattr(self, field)}.")
         if not 0 <= self.batch_norm_momentum < 1:
-            raise UserError(f"batch_norm_momentum must be in [0, 1), came {self.batch_norm_momentum}.")
+            raise UserError(f"batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
         if self.distillation_weight is not None and not 0 <= self.distillation_weight < math.inf:
-            raise UserError(f"distillation_weight must be finite and not negative, came {self.distillation_weight}.")
+            raise UserError(f"distillation_weight must be finite and not negative, got {self.distillation_weight}.")
 
     @property
     def kl_weight(self):
@@ -167,7 +162,12 @@ _TINY_LARGE = _TINY | dict(clusters=32, expansion=0.25)
 MODELS = {
     config.name: config
     for config in (
-        _NEXTVLAD, _LARGE, _MIX, _MIX_LARGE, _MOD, _DBOF,
+        _NEXTVLAD,
+        _LARGE,
+        _MIX,
+        _MIX_LARGE,
+        _MOD,
+        _DBOF,
         dataclasses.replace(_NEXTVLAD, name="nextvlad_tiny", **_TINY),
         dataclasses.replace(_LARGE, name="nextvlad_large_tiny", **_TINY_LARGE),
         dataclasses.replace(_MIX, name="mix_nextvlad_tiny", **_TINY),
@@ -182,10 +182,28 @@ PHASES = {
     config.name: config
     for config in (
         # 500K steps in the paper, 583K in the original's scripts (docs/reproduce.md).
-        PhaseConfig("pretrain", segments=False, batch_size=80, num_epochs=None, max_steps=500_000, dropout=0.5,
-                    l2_penalty=1e-5, temperature=1, learning_rate_decay_examples=2_500_000),
-        PhaseConfig("finetune", segments=True, batch_size=512, num_epochs=10, max_steps=None, dropout=0.75,
-                    l2_penalty=1e-4, temperature=20, learning_rate_decay_examples=1_000_000),
+        PhaseConfig(
+            "pretrain",
+            segments=False,
+            batch_size=80,
+            num_epochs=None,
+            max_steps=500_000,
+            dropout=0.5,
+            l2_penalty=1e-5,
+            temperature=1,
+            learning_rate_decay_examples=2_500_000,
+        ),
+        PhaseConfig(
+            "finetune",
+            segments=True,
+            batch_size=512,
+            num_epochs=10,
+            max_steps=None,
+            dropout=0.75,
+            l2_penalty=1e-4,
+            temperature=20,
+            learning_rate_decay_examples=1_000_000,
+        ),
     )
 }
 
@@ -200,82 +218,7 @@ def phase_config(name, overrides=()):
     return override(_lookup(PHASES, name, "phase"), overrides)
 
 
-def override(config, overrides):
-    """`config` with fields replaced.
-
-    Args:
-        overrides: "field=value" strings, as a command line gives them (tuples as `4x3` or `1024,128`), or a dict.
-    """
-    values = {}
-    fields = {field.name: field for field in dataclasses.fields(config) if field.name != "name"}
-    for item in overrides.items() if isinstance(overrides, dict) else overrides:
-        name, _, text = item.partition("=") if isinstance(item, str) else (item[0], "=", item[1])
-        if not _ or name not in fields:
-            raise UserError(f'"{item}" must be field=value with one of the fields {", ".join(fields)}.')
-        values[name] = _parse(fields[name], text) if isinstance(text, str) else text
-    return dataclasses.replace(config, **values)
-
-
-def split_overrides(overrides, model, phase):
-    """Sorts "field=value" strings to the dataclass that has the field: (for the model, for the phase)."""
-    names = [{field.name for field in dataclasses.fields(config)} - {"name"} for config in (model, phase)]
-    sorted_overrides = ([], [])
-    for text in overrides:
-        owner = [i for i, fields in enumerate(names) if text.partition("=")[0] in fields]
-        if not owner:
-            raise UserError(f'"{text}" must be field=value with one of the fields '
-                            f'{", ".join(sorted(names[0] | names[1]))}.')
-        sorted_overrides[owner[0]].append(text)
-    return sorted_overrides
-
-
-def to_dict(config):
-    """A JSON-able dict of the fields."""
-    return {key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(config).items()}
-
-
-def from_dict(cls, values, source):
-    """The `cls` that `to_dict` wrote; `source` names the file in errors."""
-    if not isinstance(values, dict):
-        raise UserError(f"{source} must hold the fields of a {cls.__name__}, came {type(values).__name__}.")
-    fields = {field.name for field in dataclasses.fields(cls)}
-    if unknown := sorted(set(values) - fields):
-        raise UserError(f"{source} holds fields that {cls.__name__} does not have: {', '.join(unknown)}.")
-    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
-    if missing := sorted(required - set(values)):
-        raise UserError(f"{source} lacks the fields {', '.join(missing)} of {cls.__name__}.")
-    try:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-
-
-def differences(old, new):
-    """Fields in which two configurations of a class differ: {field: (old value, new value)}."""
-    return {field.name: (getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(old)
-            if getattr(old, field.name) != getattr(new, field.name)}
-
-
 def _lookup(table, name, kind):
     if name not in table:
         raise UserError(f'Unknown {kind} "{name}": expected one of {", ".join(table)}.')
     return table[name]
-
-
-def _parse(field, text):
-    """The value of a dataclass field from a command line's text."""
-    try:
-        if field.type in _TUPLES:
-            separated = text.replace("x", ",") if field.type == tuple[int, ...] else text
-            return tuple(_TUPLES[field.type](part.strip()) for part in separated.split(",") if part.strip())
-        if field.type is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if field.type in (int | None, float | None):
-            return None if text.lower() == "none" else (int if field.type == int | None else float)(text)
-        if field.type is float:
-            return float(text)
-        return field.type(text)
-    except (ValueError, KeyError):
-        expected = getattr(field.type, "__name__", None) if field.type not in _TUPLES else None
-        raise UserError(f'{field.name} must be {expected or field.type}, came "{text}".') from None

@@ -12,18 +12,31 @@ import sys
 import time
 
 from youtube8m_mod import config, files
-from youtube8m_mod.data.miniature import LABEL_NAMES, REAL_CLASSES, SYNTHETIC_CLASSES, TRUTH, write_miniature
 from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.report import format_table
+from youtube8m_mod.miniature.writer import LABEL_NAMES, REAL_CLASSES, SYNTHETIC_CLASSES, TRUTH, write_miniature
+from youtube8m_mod.terminal import format_table
 
 MODEL = "mod_nextvlad_tiny"
 LEAF = "0/0"
 # A tiny model on little data wants larger steps than the paper's, fewer examples in each, and batch-norm averages that
 # settle in some hundred of them.
-PRETRAIN = {"batch_size": 50, "num_epochs": 20, "max_steps": None, "base_learning_rate": 5e-3,
-            "learning_rate_decay_examples": 12_000, "dropout": 0.3, "batch_norm_momentum": 0.98}
-FINETUNE = {"batch_size": 100, "num_epochs": 6, "base_learning_rate": 1e-3, "learning_rate_decay_examples": 10_000,
-            "dropout": 0.5, "batch_norm_momentum": 0.98}
+PRETRAIN = {
+    "batch_size": 50,
+    "num_epochs": 20,
+    "max_steps": None,
+    "base_learning_rate": 5e-3,
+    "learning_rate_decay_examples": 12_000,
+    "dropout": 0.3,
+    "batch_norm_momentum": 0.98,
+}
+FINETUNE = {
+    "batch_size": 100,
+    "num_epochs": 6,
+    "base_learning_rate": 1e-3,
+    "learning_rate_decay_examples": 10_000,
+    "dropout": 0.5,
+    "batch_norm_momentum": 0.98,
+}
 _WITHOUT_FLAG = ("dropout", "batch_norm_momentum")  # Of the phase's fields above.
 TIMELINES = 4  # Videos in the picture of classes along time.
 
@@ -34,7 +47,8 @@ class Demo:
     def __init__(self, output_dir, bank, seed):
         self.output_dir, self.bank, self.seed = output_dir.rstrip("/"), bank, seed
         self.data_dir, self.pretrain_dir, self.finetune_dir, self.scores_dir = (
-            f"{self.output_dir}/{name}" for name in ("data", "pretrain", "finetune", "scores"))
+            f"{self.output_dir}/{name}" for name in ("data", "pretrain", "finetune", "scores")
+        )
         self.num_classes = REAL_CLASSES if bank else SYNTHETIC_CLASSES
         self.seconds = {}
 
@@ -46,38 +60,58 @@ class Demo:
         rows = self.score()
         pictures = self.draw()
         seconds = time.monotonic() - started
-        files.write_json(f"{self.output_dir}/results.json",
-                         {"rows": rows, "seconds": seconds, "stages": self.seconds, "bank": self.bank})
+        files.write_json(
+            f"{self.output_dir}/results.json",
+            {"rows": rows, "seconds": seconds, "stages": self.seconds, "bank": self.bank},
+        )
         print("\n" + format_table(rows, {"name": "scores of segments", "map": "MAP@100,000", "seconds": "seconds"}))
         print(f"\n{seconds:.0f} s in all; {self.output_dir}/results.json, " + ", ".join(pictures))
 
     def write_data(self):
-        from youtube8m_mod.data.composition import Settings
+        from youtube8m_mod.miniature.composition import Settings
 
-        self._say("python -m youtube8m_mod.data.miniature", output_dir=self.data_dir, bank=self.bank, seed=self.seed)
+        self._say("python -m youtube8m_mod.miniature.writer", output_dir=self.data_dir, bank=self.bank, seed=self.seed)
         write_miniature(self.data_dir, Settings(seed=self.seed), self.bank)
 
     def pretrain(self):
         model = config.model_config(MODEL, {"num_classes": self.num_classes})
-        self._say("python train.py", train_data_pattern=f"{self.data_dir}/train*.tfrecord", train_dir=self.pretrain_dir,
-                  model=MODEL, rgb_eigenvalues="none", seed=self.seed, **_flags(PRETRAIN, num_classes=self.num_classes))
+        self._say(
+            "python train.py",
+            train_data_pattern=f"{self.data_dir}/train*.tfrecord",
+            train_dir=self.pretrain_dir,
+            model=MODEL,
+            rgb_eigenvalues="none",
+            seed=self.seed,
+            **_flags(PRETRAIN, num_classes=self.num_classes),
+        )
         self._train(model, config.phase_config("pretrain", PRETRAIN), self.pretrain_dir, "train")
 
     def finetune(self):
         from youtube8m_mod.training.run import Run
 
-        self._say("python finetune.py", train_data_pattern=f"{self.data_dir}/validate*.tfrecord",
-                  pretrained_dir=self.pretrain_dir, train_dir=self.finetune_dir, seed=self.seed, **_flags(FINETUNE))
-        self._train(Run.load(self.pretrain_dir).model, config.phase_config("finetune", FINETUNE), self.finetune_dir,
-                    "validate", started_from=self.pretrain_dir)
+        self._say(
+            "python finetune.py",
+            train_data_pattern=f"{self.data_dir}/validate*.tfrecord",
+            pretrained_dir=self.pretrain_dir,
+            train_dir=self.finetune_dir,
+            seed=self.seed,
+            **_flags(FINETUNE),
+        )
+        self._train(
+            Run.load(self.pretrain_dir).model,
+            config.phase_config("finetune", FINETUNE),
+            self.finetune_dir,
+            "validate",
+            started_from=self.pretrain_dir,
+        )
 
     def score(self):
         """MAP of what the demo compares: rows of {"name", "map", "seconds"}."""
-        from youtube8m_mod.evaluation import labels, mean_average_precision
-        from youtube8m_mod.localization.inference import Inference
+        from youtube8m_mod.evaluation import mean_average_precision, rated_labels
+        from youtube8m_mod.inference.run import Inference
 
         test = f"{self.data_dir}/test*.tfrecord"
-        rated = labels.load_labels(test)
+        rated = rated_labels.load_labels(test)
         variants = (
             ("video-level dummy prediction", self.pretrain_dir, {"video_exponent": 1.0, "segment_exponent": 0.0}),
             ("pretrained model on segments", self.pretrain_dir, {}),
@@ -88,8 +122,14 @@ class Demo:
         for number, (name, train_dir, settings) in enumerate(variants):
             started = time.monotonic()
             submission = f"{self.scores_dir}/{number}.csv"
-            self._say("python inference.py", train_dir=train_dir, video_train_dir=self.pretrain_dir,
-                      input_data_pattern=test, output_file=submission, **settings)
+            self._say(
+                "python inference.py",
+                train_dir=train_dir,
+                video_train_dir=self.pretrain_dir,
+                input_data_pattern=test,
+                output_file=submission,
+                **settings,
+            )
             self._say("python eval_map.py", submission_file=submission, eval_data_pattern=test)
             Inference(train_dir, test, submission, video_train_dir=self.pretrain_dir, **settings).run()
             result = mean_average_precision.evaluate(submission, rated, num_classes=self.num_classes)
@@ -103,10 +143,18 @@ class Demo:
 
         phases = {"pretraining": self.pretrain_dir, "finetuning": self.finetune_dir}
         losses, timelines = f"{self.output_dir}/losses.png", f"{self.output_dir}/timelines.png"
-        temperatures = {"pretraining": config.PHASES["pretrain"].temperature,
-                        "finetuning": config.PHASES["finetune"].temperature}
-        save_figure(loss_figure({phase: read_history(folder) for phase, folder in phases.items()},
-                                config.MODELS[MODEL].branching, temperatures), losses)
+        temperatures = {
+            "pretraining": config.PHASES["pretrain"].temperature,
+            "finetuning": config.PHASES["finetune"].temperature,
+        }
+        save_figure(
+            loss_figure(
+                {phase: read_history(folder) for phase, folder in phases.items()},
+                config.MODELS[MODEL].branching,
+                temperatures,
+            ),
+            losses,
+        )
         save_figure(timeline_figure(self.timelines(), self.label_names()), timelines)
         return losses, timelines
 
@@ -122,8 +170,8 @@ class Demo:
         import numpy as np
 
         from youtube8m_mod.data.reader import Reader
+        from youtube8m_mod.inference.folded import fold
         from youtube8m_mod.localization.segments import split_segments
-        from youtube8m_mod.models.folded import fold
         from youtube8m_mod.training.checkpoints import load_model
 
         model, run = load_model(self.finetune_dir)
@@ -139,8 +187,15 @@ class Demo:
                 continue
             features, present, _, starts = split_segments(batch["features"], batch["num_frames"])
             probabilities = folded.predict(features, None, present).numpy()[:, shown]
-            videos.append({"id": video_id, "starts": np.asarray(starts), "classes": shown,
-                           "probabilities": probabilities, "scenes": scenes})
+            videos.append(
+                {
+                    "id": video_id,
+                    "starts": np.asarray(starts),
+                    "classes": shown,
+                    "probabilities": probabilities,
+                    "scenes": scenes,
+                }
+            )
             if len(videos) == TIMELINES:
                 break
         return videos
@@ -159,8 +214,12 @@ class Demo:
 
     @staticmethod
     def _say(command, **flags):
-        values = [(name, value) for name, given in flags.items() if given is not None
-                  for value in (given if isinstance(given, list) else [given])]
+        values = [
+            (name, value)
+            for name, given in flags.items()
+            if given is not None
+            for value in (given if isinstance(given, list) else [given])
+        ]
         shown = " ".join(f"--{name}={shlex.quote(str(value))}" for name, value in values)
         print(f"\n$ {command} {shown}", flush=True)
 
@@ -179,7 +238,7 @@ def main(argv):
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if arguments.seed < 0:
-        raise UserError(f"--seed must not be negative, came {arguments.seed}.")
+        raise UserError(f"--seed must not be negative, got {arguments.seed}.")
     os.environ.setdefault("MPLBACKEND", "Agg")
     Demo(arguments.output_dir, arguments.bank, arguments.seed).run()
 

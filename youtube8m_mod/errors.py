@@ -5,20 +5,19 @@ import sys
 
 from absl import logging
 
-
 _LONGEST = 2000
 
 
 class UserError(Exception):
     """Something that the user can mend: a flag, a file, a record.
 
-    The message is one sentence that names the thing, says what was expected and what came. What came may be anything: it
+    The message is one sentence that names the thing, says what was expected and what was found. What was found may be anything: it
     is shown on one line, without control characters, and cut short where it is long.
     """
 
     def __init__(self, message):
         text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(message))
-        super().__init__(text if len(text) <= _LONGEST else f"{text[:_LONGEST - 300]} ... {text[-300:]}")
+        super().__init__(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-300:]}")
 
 
 class Stopped(UserError):
@@ -31,6 +30,12 @@ class Stopped(UserError):
     def __init__(self, message, number):
         super().__init__(message)
         self.exit_code = 128 + number
+
+
+def first_line(error):
+    """The first line of an exception's message, or the name of its type where it has none."""
+    text = str(getattr(error, "message", None) or error).strip() or type(error).__name__
+    return text.splitlines()[0]
 
 
 def run_main(main, *args):

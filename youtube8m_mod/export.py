@@ -3,230 +3,93 @@
     python -m youtube8m_mod.export --train_dir=<dir> --output_dir=<dir>/<version>
 
 The result is a folded SavedModel that any TensorFlow loads, or with --format=tflite a TFLite model with 8-bit weights.
-Before it appears it is loaded in a fresh process, without this package and on the CPU, and answers recorded requests as
-the trained model does.
 """
 
-import argparse
-import contextlib
-import dataclasses
-import os
-import sys
-import tempfile
-import uuid
+from absl import flags
 
-import tensorflow as tf
+from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.errors import UserError
 
-from youtube8m_mod import files, report
-from youtube8m_mod.config import to_dict
-from youtube8m_mod.data.reader import Reader
-from youtube8m_mod.errors import UserError, run_main
-from youtube8m_mod.localization.localize import read_class_ids
-from youtube8m_mod.models.folded import PRECISIONS, fold
-from youtube8m_mod.placement import Placement
-from youtube8m_mod.serving import tflite
-from youtube8m_mod.serving.blessing import Recorder, bless, device_strings
-from youtube8m_mod.serving.signatures import Signatures, column_names
-from youtube8m_mod.serving.warmup import prediction_log
-from youtube8m_mod.training.checkpoints import load_model
-
-TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.1}  # Largest difference of a probability.
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-SUMMARY_FILE = "export.json"  # Of a SavedModel in its folder assets.extra.
-LABEL_NAMES_FILE = "label_names.txt"
-TFLITE_FILE = "model.tflite"
+FLAGS = flags.FLAGS
 
 
-@dataclasses.dataclass
-class Export:
-    """What to export, and how.
-
-    Attributes:
-        node: path of the node that answers: "" is the root, "1/2" a leaf of a tree of two levels.
-        precision: of a SavedModel, "float32" or "bfloat16".
-        classes: numbers of the classes to score, in the order of the columns; None: all.
-        label_names: names of all classes of the vocabulary, or None.
-        top_k: classes in an answer of `serialized_examples`.
-        model_name: under which the model will be served; for the warm-up requests.
-    """
-
-    node: str = ""
-    precision: str = "float32"
-    classes: list | None = None
-    label_names: list | None = None
-    top_k: int = 20
-    model_name: str = "youtube8m"
-
-    def save_model(self, model, output_dir):
-        """Writes the SavedModel of a `MOD` to `output_dir`, a folder that does not exist yet.
-
-        Returns:
-            a dict: what was exported, its bytes and its largest difference from the trained model; also written to
-            `assets.extra/export.json`.
-
-        Raises:
-            UserError: where `output_dir` exists, or the written model fails its blessing; nothing is left then.
-        """
-        with _appearing(output_dir) as folder, tempfile.TemporaryDirectory() as scratch:
-            folded = self._fold(model, precision=self.precision)
-            names_path = self._write_label_names(folded, scratch)
-            signatures = Signatures(folded, self.top_k, names_path)
-            with files.named_errors(output_dir, "write"):
-                tf.saved_model.save(signatures, folder, signatures.concrete_functions())
-            if devices := device_strings(folder):
-                raise UserError(f"The exported model asks for the devices {', '.join(devices)}, none was expected.")
-            recorder = Recorder(model, self.node, folded.classes, self.top_k)
-            requests = recorder.requests()
-            difference = bless(folder, recorder, requests, TOLERANCES[self.precision])
-            files.make_dirs(f"{folder}/assets.extra")
-            with files.named_errors(output_dir, "write"), tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
-                for request in requests:
-                    writer.write(prediction_log(self.model_name, request.signature, request.inputs))
-            summary = self._summary(model) | {"largest_difference": difference}
-            files.write_json(f"{folder}/assets.extra/{SUMMARY_FILE}", summary)
-            return summary | {"bytes": tree_bytes(folder)}
-
-    def save_tflite(self, model, output_dir, data_pattern, max_loss):
-        """Writes `model.tflite`, 8-bit weights, of a `MOD` to `output_dir`, a folder that does not exist yet.
-
-        Args:
-            data_pattern: glob of TFRecords with labels on which its MAP is held against the float32 model's.
-            max_loss: largest loss of MAP that is accepted.
-
-        Returns:
-            a dict: what was exported, its bytes, difference, and both MAPs; also written to `export.json`.
-
-        Raises:
-            UserError: where `output_dir` exists, or the model fails its blessing or loses more MAP; nothing is left.
-        """
-        if self.precision != "float32":
-            raise UserError(f"A TFLite model has 8-bit weights: --precision={self.precision} does not go with it.")
-        with _appearing(output_dir) as folder:
-            reader = Reader(data_pattern, model.config, segments=model.phase.segments, max_frames=model.frames)
-            folded = self._fold(model, kernels_right=True)
-            content = tflite.convert(Signatures(folded, self.top_k))
-            path = f"{folder}/{TFLITE_FILE}"
-            with files.write_file(path, "wb") as file:
-                file.write(content)
-            recorder = Recorder(model, self.node, folded.classes, self.top_k)
-            batches = ((model.frames,), (1, model.frames // 2 + 1, model.frames))
-            requests = [recorder.videos(lengths)[0] for lengths in batches]
-            difference = bless(path, recorder, requests, TOLERANCES["int8"])
-            (float_map, int8_map), ratings = tflite.mean_average_precisions(
-                [lambda features, present: folded.predict(features, None if model.phase.segments else present,
-                                                          present).numpy(), tflite.predictor(content)],
-                reader, folded.classes)
-            if not ratings:
-                raise UserError(f"{data_pattern} rates none of the {len(folded.classes)} classes: accuracy cannot be "
-                                "checked.")
-            if float_map - int8_map > max_loss:
-                raise UserError(f"The MAP on {data_pattern} fell from {float_map:.4f} in float32 to {int8_map:.4f} "
-                                f"with 8-bit weights, a loss of at most {max_loss:g} was expected.")
-            self._write_label_names(folded, folder)
-            summary = self._summary(model) | {
-                "precision": "int8 dynamic range", "largest_difference": difference, "float32_map": float_map,
-                "int8_map": int8_map, "ratings": ratings}
-            files.write_json(f"{folder}/{SUMMARY_FILE}", summary)
-            return summary | {"bytes": len(content)}
-
-    def _fold(self, model, **options):
-        if self.top_k < 1:
-            raise UserError(f"top_k must be at least 1, came {self.top_k}.")
-        count = model.config.num_classes
-        if self.label_names is not None and len(self.label_names) != count:
-            raise UserError(f"The label names must be {count:,} lines, one a class of the vocabulary, came "
-                            f"{len(self.label_names):,}.")
-        return fold(model, self.node, classes=self.classes, placement=Placement(), **options)
-
-    def _write_label_names(self, folded, folder):
-        """Path of a file with the name of each column, None where there are no names."""
-        if self.label_names is None:
-            return None
-        path = os.path.join(folder, LABEL_NAMES_FILE)
-        with files.write_file(path) as file:
-            file.write(column_names(self.label_names, folded.classes))
-        return path
-
-    def _summary(self, model):
-        return {"model": to_dict(model.config), "segments": model.phase.segments, "node": self.node,
-                "precision": self.precision, "classes": self.classes}
+def define_flags():
+    flags.DEFINE_string("train_dir", None, "Of the trained model.", required=True)
+    flags.DEFINE_string("output_dir", None, "New folder; TensorFlow Serving wants a number as its name.", required=True)
+    flags.DEFINE_string(
+        "node", "", 'Part of the model that answers: "" is the root, 1/2 the third child of the second child.'
+    )
+    flags.DEFINE_enum("precision", "float32", ["float32", "bfloat16"], "Of the large matmuls.")
+    flags.DEFINE_string(
+        "classes", "all", "all, segment (those rated in finetuning), or a file of class numbers with the header Index."
+    )
+    flags.DEFINE_string("label_names", None, "File of the names of all classes, one a line: an asset of the model.")
+    flags.DEFINE_integer("top_k", 20, "Classes in an answer of serialized_examples.")
+    flags.DEFINE_string("model_name", "youtube8m", "Under which the model will be served.")
+    flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "What is written.")
+    flags.DEFINE_string(
+        "accuracy_data_pattern", None, "Glob of labelled TFRecords: --format=tflite only, which needs it."
+    )
+    flags.DEFINE_float("max_map_loss", 0.01, "--format=tflite only: largest loss of MAP on them.")
 
 
-@contextlib.contextmanager
-def _appearing(output_dir):
-    """Yields a folder that appears as `output_dir` when the block ends well, and not at all otherwise."""
-    output_dir = output_dir.rstrip("/")
-    check_new(output_dir)
-    partial = f"{output_dir}.partial-{uuid.uuid4().hex[:8]}"
-    try:
-        files.make_dirs(partial)
-        yield partial
-        check_new(output_dir)
-        files.rename(partial, output_dir)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            files.remove_tree(partial)
-        raise
+def main(_):
+    from youtube8m_mod import files, terminal
+    from youtube8m_mod.serving.export import Export, check_new
+    from youtube8m_mod.training.checkpoints import load_model
 
-
-def check_new(output_dir):
-    """Raises `UserError` where there is something at `output_dir` already."""
-    if files.exists(output_dir):
-        raise UserError(f"--output_dir {output_dir} exists: a new folder was expected, for instance of the next "
-                        "version.")
-
-
-def tree_bytes(folder):
-    """Bytes of all files under a folder."""
-    return sum(tf.io.gfile.stat(os.path.join(parent, name)).length
-               for parent, _, names in tf.io.gfile.walk(folder) for name in names)
+    check_new(FLAGS.output_dir)
+    if (FLAGS.format == "tflite") != bool(FLAGS.accuracy_data_pattern):
+        raise UserError(
+            "--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy check."
+        )
+    names = files.read_text(FLAGS.label_names).splitlines() if FLAGS.label_names else None
+    model, run = load_model(FLAGS.train_dir, precision="float32")
+    export = Export(
+        FLAGS.node,
+        FLAGS.precision,
+        chosen_classes(FLAGS.classes, run, FLAGS.train_dir),
+        names,
+        FLAGS.top_k,
+        FLAGS.model_name,
+    )
+    if FLAGS.format == "tflite":
+        summary = export.save_tflite(model, FLAGS.output_dir, FLAGS.accuracy_data_pattern, FLAGS.max_map_loss)
+    else:
+        summary = export.save_model(model, FLAGS.output_dir)
+    row = {
+        "model": FLAGS.output_dir,
+        "bytes": summary["bytes"],
+        "precision": summary["precision"],
+        "classes": len(export.classes or range(run.model.num_classes)),
+        "largest difference": f"{summary['largest_difference']:.1e}",
+    }
+    print(
+        terminal.format_table(
+            [row | {f"MAP {name}": summary[f"{name}_map"] for name in ("float32", "int8") if f"{name}_map" in summary}]
+        )
+    )
 
 
 def chosen_classes(choice, run, train_dir):
     """The classes that `--classes` asks for; None: all."""
+    from youtube8m_mod.formats.class_lists import read_class_ids
+
     if choice == "all":
         return None
     if choice != "segment":
         return list(read_class_ids(choice, run.model.num_classes))
     if run.classes is None:
-        raise UserError(f"--classes=segment takes the classes rated in finetuning, but {train_dir} was not finetuned: "
-                        "name a file of class numbers in place of it.")
+        raise UserError(
+            f"--classes=segment takes the classes rated in finetuning, but {train_dir} was not finetuned: "
+            "name a file of class numbers in place of it."
+        )
     return run.classes
 
 
-def main(argv):
-    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.export", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--train_dir", required=True, help="of the trained model")
-    parser.add_argument("--output_dir", required=True, help="new folder; TensorFlow Serving wants a number as its name")
-    parser.add_argument("--node", default="", help='"" is the root, "1/2" the third child of the second child')
-    parser.add_argument("--precision", default="float32", choices=list(PRECISIONS))
-    parser.add_argument("--classes", default="all", help="all, segment (those rated in finetuning), or a file of class "
-                        "numbers with the header Index")
-    parser.add_argument("--label_names", help="file of the names of all classes, one a line: an asset of the model")
-    parser.add_argument("--top_k", type=int, default=20, help="classes in an answer of serialized_examples")
-    parser.add_argument("--model_name", default="youtube8m", help="under which the model will be served")
-    parser.add_argument("--format", default="saved_model", choices=("saved_model", "tflite"))
-    parser.add_argument("--accuracy_data_pattern", help="glob of labelled TFRecords: tflite only, which needs it")
-    parser.add_argument("--max_map_loss", type=float, default=0.01, help="tflite only: largest loss of MAP on them")
-    args = parser.parse_args(argv)
-    check_new(args.output_dir)
-    if (args.format == "tflite") != bool(args.accuracy_data_pattern):
-        raise UserError("--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy "
-                        "check.")
-    names = files.read_text(args.label_names).splitlines() if args.label_names else None
-    model, run = load_model(args.train_dir, precision="float32")
-    export = Export(args.node, args.precision, chosen_classes(args.classes, run, args.train_dir), names, args.top_k,
-                    args.model_name)
-    if args.format == "tflite":
-        summary = export.save_tflite(model, args.output_dir, args.accuracy_data_pattern, args.max_map_loss)
-    else:
-        summary = export.save_model(model, args.output_dir)
-    row = {"model": args.output_dir, "bytes": summary["bytes"], "precision": summary["precision"],
-           "classes": len(export.classes or range(run.model.num_classes)),
-           "largest difference": f"{summary['largest_difference']:.1e}"}
-    print(report.format_table([row | {f"MAP {name}": summary[f"{name}_map"] for name in ("float32", "int8")
-                                      if f"{name}_map" in summary}]))
+def run():
+    run_command(main, define_flags)
 
 
 if __name__ == "__main__":
-    run_main(main, sys.argv[1:])
+    run()

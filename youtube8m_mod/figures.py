@@ -48,8 +48,11 @@ def loss_figure(histories, branching, temperatures):
                 style["label"] = f"{level_name(level - 1, depth)} to {level_name(level, depth)}"
                 distillation.plot(steps, [line[f"kl_level_{level}"] / nodes[level] for line in history], **style)
         labels.set_title(f"{phase}: label loss (BCE, mean of a level's nodes)", loc="left", fontsize=10)
-        distillation.set_title(f"{phase}: distillation loss (KL, T = {temperatures[phase]:g}, mean of a level's nodes)",
-                               loc="left", fontsize=10)
+        distillation.set_title(
+            f"{phase}: distillation loss (KL, T = {temperatures[phase]:g}, mean of a level's nodes)",
+            loc="left",
+            fontsize=10,
+        )
         for axes in (labels, distillation):
             _plain(axes)
             axes.set_xlabel("step")
@@ -78,15 +81,21 @@ def timeline_figure(videos, names=None):
             name = names[class_id] if names and class_id < len(names) else f"class {class_id}"
             edges = np.append(video["starts"], min(video["starts"][-1] + 5, end))
             axes.stairs(video["probabilities"][:, row], edges, color=colour, linewidth=1.8, label=name, baseline=None)
-            spans = [(scene["start"], scene["end"] - scene["start"]) for scene in video["scenes"]
-                     if class_id in scene["labels"]]
+            spans = [
+                (scene["start"], scene["end"] - scene["start"])
+                for scene in video["scenes"]
+                if class_id in scene["labels"]
+            ]
             axes.broken_barh(spans, (-height * (row + 1.2), height * 0.8), color=colour)
         _plain(axes)
         axes.set_xlim(0, end)
         axes.set_ylim(-height * (len(video["classes"]) + 0.6), 1.02)
         axes.set_yticks([0, 0.5, 1])
-        axes.set_title(f"{video['id']}   lines: probability of the segment; bars below: where the class truly is",
-                       loc="left", fontsize=9)
+        axes.set_title(
+            f"{video['id']}   lines: probability of the segment; bars below: where the class truly is",
+            loc="left",
+            fontsize=9,
+        )
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.set_xlabel("time, s")
     return figure

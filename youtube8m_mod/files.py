@@ -74,8 +74,11 @@ def write_file(path, mode="w"):
     partial = f"{path}.partial-{uuid.uuid4().hex[:8]}"
     with named_errors(path, "write"):
         make_dirs(os.path.dirname(path))
-        file = gfile.GFile(partial, mode) if gfile else open(
-            partial, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
+        file = (
+            gfile.GFile(partial, mode)
+            if gfile
+            else open(partial, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
+        )
         try:
             with file:
                 yield file

@@ -12,6 +12,7 @@ def custom_gradient(function):
     As `keras.ops.custom_gradient`, whose backends hand over the output's gradient in different ways. What computes the
     gradients is named as TensorFlow's tape names the backward pass.
     """
+
     @functools.wraps(function)
     @ops.custom_gradient
     def with_gradient(*inputs):

@@ -3,6 +3,7 @@
 from keras import ops
 
 from youtube8m_mod.gradients import custom_gradient
+from youtube8m_mod.tree import child_path
 
 
 def binary_cross_entropy(labels, probabilities, label_weights=None):
@@ -61,8 +62,10 @@ def node_losses(output, labels, label_weights=None, temperature=0.0, path=""):
     """
     kl = {}
     if temperature:
-        kl = {child_path(path, index): distillation(output.logits, child.logits, temperature)
-              for index, child in enumerate(output.children)}
+        kl = {
+            child_path(path, index): distillation(output.logits, child.logits, temperature)
+            for index, child in enumerate(output.children)
+        }
     return {"bce": {path: binary_cross_entropy(labels, output.probabilities, label_weights)}, "kl": kl}
 
 
@@ -74,8 +77,3 @@ def tree_losses(output, labels, label_weights=None, temperature=0.0, path=""):
         for kind, values in below.items():
             terms[kind].update(values)
     return terms
-
-
-def child_path(path, index):
-    """Path of a node's child: its number, after the node's own path."""
-    return f"{path}/{index}" if path else str(index)

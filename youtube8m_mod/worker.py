@@ -28,7 +28,7 @@ def main(argv):
     parser.add_argument("--runtime_port", type=int, default=0, help="port of TensorFlow's runtime (default: any free)")
     args = parser.parse_args(argv)
 
-    from youtube8m_mod import cluster
+    from youtube8m_mod.distribution import cluster
 
     task, address = cluster.own_task(os.environ.get("TF_CONFIG"))
     task = args.task if args.task is not None else task or 0
@@ -50,12 +50,16 @@ def start_runtime(task, host, port):
     """Starts TensorFlow's server; returns its port."""
     import tensorflow as tf
 
-    from youtube8m_mod.cluster import keep_to_loopback
+    from youtube8m_mod.distribution.cluster import keep_to_loopback
 
     loopback = host.startswith("127.") or host == "localhost"
     try:
-        server = tf.distribute.Server({"worker": {task: f"{'127.0.0.1' if loopback else host}:{port}"}},
-                                      job_name="worker", task_index=task, start=False)
+        server = tf.distribute.Server(
+            {"worker": {task: f"{'127.0.0.1' if loopback else host}:{port}"}},
+            job_name="worker",
+            task_index=task,
+            start=False,
+        )
     except tf.errors.OpError as error:
         raise UserError(f"Cannot start TensorFlow's runtime on {host}:{port}: {error.message}.") from error
     port = int(server.target.rpartition(":")[2])
@@ -67,7 +71,7 @@ def start_runtime(task, host, port):
 
 def serve(listener, task, runtime_port):
     """Greets one run, answers it until it ends or says nothing for its timeout; others are told that we are busy."""
-    from youtube8m_mod.cluster import LONGEST_TIMEOUT, read_line
+    from youtube8m_mod.distribution.cluster import LONGEST_TIMEOUT, read_line
 
     run, timeout = None, None
     while True:
@@ -86,8 +90,9 @@ def serve(listener, task, runtime_port):
                 words = read_line(caller).split()
                 seconds = float(words[1]) if words[:1] == ["hello"] else 0
                 seconds = seconds if 1 <= seconds <= LONGEST_TIMEOUT else None
-                caller.sendall(json.dumps(
-                    {"task": task, "runtime_port": None if run else runtime_port}).encode() + b"\n")
+                caller.sendall(
+                    json.dumps({"task": task, "runtime_port": None if run else runtime_port}).encode() + b"\n"
+                )
             except (OSError, ValueError, IndexError):
                 seconds = None
             if run or not seconds:

@@ -14,13 +14,14 @@ from keras import ops
 
 from tests import golden_data
 from tests.models import golden_models
-from youtube8m_mod import losses, tf1_names
+from youtube8m_mod import losses
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
 from youtube8m_mod.models.mixture import Mixture
 from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
+from youtube8m_mod.tf1 import variable_names
 
 EVAL, TRAIN, NORMS = 1e-5, 1e-4, 1e-3  # What the golden set supports; train mode and gradient norms are relative.
 
@@ -40,8 +41,10 @@ class Comparison:
     def show(self):
         """Prints the table; gives the number of rows beyond their tolerance."""
         for (item, what), (difference, ratio, relative, absolute, good) in sorted(self.rows.items()):
-            print(f"{item:16} {what:30} absolute {difference:8.2e} ({absolute:g})  relative {ratio:8.2e} "
-                  f"({relative:g}){'' if good else '  BEYOND'}")
+            print(
+                f"{item:16} {what:30} absolute {difference:8.2e} ({absolute:g})  relative {ratio:8.2e} "
+                f"({relative:g}){'' if good else '  BEYOND'}"
+            )
         return sum(not row[-1] for row in self.rows.values())
 
 
@@ -97,7 +100,7 @@ def compare_layer(compare, training_rows):
         prefix, training = case.split("_")[0], info["is_training"]
         layer = NeXtVLAD(info["groups"], info["clusters"], info["expansion"], training_rows)
         layer.build((None, None, info["feature_size"]))
-        variables = tf1_names.pooling_variables(layer, "L")
+        variables = variable_names.pooling_variables(layer, "L")
         for name, variable in variables.items():
             variable.assign(golden.array(prefix, "var", name))
         inputs = keras.Variable(golden.array(prefix, "input"))
@@ -127,17 +130,28 @@ def compare_leaf(compare):
     golden = golden_data.item("nextvlad_model")
     for case, info in golden.cases.items():
         prefix, training = case.split("_")[0], info["is_training"]
-        leaf = NeXtVLADModel(golden_models.model_config(info, ()),
-                             unbiased_moving_variance=bool(info["gating_bn_fused_ops"]))
+        leaf = NeXtVLADModel(
+            golden_models.model_config(info, ()), unbiased_moving_variance=bool(info["gating_bn_fused_ops"])
+        )
         leaf.build((None, None, leaf.config.feature_size))
         suffix = {"mixbranch": "vlad", "NeXtVLADModel": "VLAD"}[info["cls"]]
-        variables = tf1_names.leaf_variables(leaf, info["scope"], suffix)
+        variables = variable_names.leaf_variables(leaf, info["scope"], suffix)
         golden_models.assign(variables, info, golden, prefix)
         output = leaf(golden_models.frames(info, golden, prefix), golden_models.num_frames(info), training=training)
-        compare("2 model", f"predictions, {mode(training)}", output.probabilities, golden.array(case, "predictions"),
-                **tolerance(training))
-        compare("2 model", f"logits, {mode(training)}", output.logits, golden.array(case, "logits"),
-                TRAIN if training else EVAL)
+        compare(
+            "2 model",
+            f"predictions, {mode(training)}",
+            output.probabilities,
+            golden.array(case, "predictions"),
+            **tolerance(training),
+        )
+        compare(
+            "2 model",
+            f"logits, {mode(training)}",
+            output.logits,
+            golden.array(case, "logits"),
+            TRAIN if training else EVAL,
+        )
         for name in golden.keys(case, "updated"):
             compare("2 model", "moving averages", variables[name], golden.array(case, "updated", name), TRAIN)
 
@@ -150,35 +164,57 @@ def compare_mixture(compare):
         config = golden_models.model_config(info, (info["mix_number"],))
         mixture = Mixture([NeXtVLADModel(config, unbiased_moving_variance=True) for _ in range(info["mix_number"])])
         mixture.build((None, None, config.feature_size))
-        variables = tf1_names.mixture_variables(mixture, "tower_0")
+        variables = variable_names.mixture_variables(mixture, "tower_0")
         golden_models.assign(variables, info, golden, prefix)
         labels, label_weights = (
             ops.cast(golden.array(prefix, key), "float32") if f"{prefix}|{key}" in golden.arrays else None
-            for key in ("labels", "label_weights"))
+            for key in ("labels", "label_weights")
+        )
         frames, num_frames = golden_models.frames(info, golden, prefix), golden_models.num_frames(info)
 
         def total():
             output = mixture(frames, num_frames, training=training)
             terms = losses.tree_losses(output, labels, label_weights, temperature)
-            return (sum(terms["bce"].values()) + info["cl_lambda"] * sum(terms["kl"].values())
-                    + losses.l2_penalty(mixture.regularized_weights, info["l2_penalty"]))
+            return (
+                sum(terms["bce"].values())
+                + info["cl_lambda"] * sum(terms["kl"].values())
+                + losses.l2_penalty(mixture.regularized_weights, info["l2_penalty"])
+            )
 
         moving = {name: ops.convert_to_numpy(variable) for name, variable in variables.items() if "moving" in name}
-        norms = [ops.norm(ops.reshape(gradient, (-1,))) for gradient in
-                 gradients(total, [variables[name] for name in info["grad_norm_names"]])]
-        compare("3 mixture", f"gradient norms, {mode(training)}", ops.stack(norms), golden.array(case, "grad_norms"),
-                NORMS)
+        norms = [
+            ops.norm(ops.reshape(gradient, (-1,)))
+            for gradient in gradients(total, [variables[name] for name in info["grad_norm_names"]])
+        ]
+        compare(
+            "3 mixture", f"gradient norms, {mode(training)}", ops.stack(norms), golden.array(case, "grad_norms"), NORMS
+        )
         for name, value in moving.items():
             variables[name].assign(value)
         output = mixture(frames, num_frames, training=training)
         terms = losses.tree_losses(output, labels, label_weights, temperature)
-        compare("3 mixture", f"predictions, {mode(training)}", output.probabilities, golden.array(case, "predictions"),
-                **tolerance(training))
+        compare(
+            "3 mixture",
+            f"predictions, {mode(training)}",
+            output.probabilities,
+            golden.array(case, "predictions"),
+            **tolerance(training),
+        )
         compare("3 mixture", "mixing weights", output.weights, golden.array(case, "mix_weights"), absolute=EVAL)
-        compare("3 mixture", f"KL, {mode(training)}", sum(terms["kl"].values()) * info["cl_lambda"],
-                golden.array(case, "kl_regularization_loss"), TRAIN)
-        compare("3 mixture", f"BCE, {mode(training)}", terms["bce"][""], golden.array(case, "label_loss_mix_weighted"),
-                TRAIN if training else EVAL)
+        compare(
+            "3 mixture",
+            f"KL, {mode(training)}",
+            sum(terms["kl"].values()) * info["cl_lambda"],
+            golden.array(case, "kl_regularization_loss"),
+            TRAIN,
+        )
+        compare(
+            "3 mixture",
+            f"BCE, {mode(training)}",
+            terms["bce"][""],
+            golden.array(case, "label_loss_mix_weighted"),
+            TRAIN if training else EVAL,
+        )
         for name in golden.keys(case, "updated"):
             compare("3 mixture", "moving averages", variables[name], golden.array(case, "updated", name), TRAIN)
 
@@ -188,22 +224,42 @@ def compare_dbof(compare):
     golden = golden_data.item("dbof_model")
     for case, info in golden.cases.items():
         prefix, training = case.rsplit("_", 1)[0], info["is_training"]
-        config = ModelConfig("golden", pooling="dbof", num_classes=info["vocab"], clusters=info["clusters"],
-                             hidden_size=info["hidden"], gating_reduction=1, experts=info["mixtures"],
-                             sampled_frames=info["iterations"], max_frames=info["frames"])
+        config = ModelConfig(
+            "golden",
+            pooling="dbof",
+            num_classes=info["vocab"],
+            clusters=info["clusters"],
+            hidden_size=info["hidden"],
+            gating_reduction=1,
+            experts=info["mixtures"],
+            sampled_frames=info["iterations"],
+            max_frames=info["frames"],
+        )
         leaf = DBoFModel(config, unbiased_moving_variance=True)
-        leaf.bag = DeepBagOfFrames(info["clusters"], info["hidden"], info["iterations"], info["activation"],
-                                   info["pooling"], l2_normalize=info["l2_normalize"], unbiased_moving_variance=True)
+        leaf.bag = DeepBagOfFrames(
+            info["clusters"],
+            info["hidden"],
+            info["iterations"],
+            info["activation"],
+            info["pooling"],
+            l2_normalize=info["l2_normalize"],
+            unbiased_moving_variance=True,
+        )
         width = dict(info["variables"])["tower/input_bn/gamma"][0]
         leaf.build((None, None, width))
-        variables = tf1_names.dbof_variables(leaf, "tower")
+        variables = variable_names.dbof_variables(leaf, "tower")
         golden_models.assign(variables, info, golden, prefix)
         frames = golden_models.frames(info, golden, prefix, width=width)
         frames = frames * (np.arange(info["frames"]) < np.array(info["num_frames"])[:, None])[..., None]
         hidden = leaf.bag(frames.astype(np.float32), frame_index=golden.array(case, "frame_index"), training=training)
         _, probabilities = leaf.classifier(hidden)
-        compare("5 bag of frames", f"predictions, {mode(training)}", probabilities, golden.array(case, "predictions"),
-                **tolerance(training))
+        compare(
+            "5 bag of frames",
+            f"predictions, {mode(training)}",
+            probabilities,
+            golden.array(case, "predictions"),
+            **tolerance(training),
+        )
         for name in golden.keys(case, "updated"):
             compare("5 bag of frames", "moving averages", variables[name], golden.array(case, "updated", name), TRAIN)
 
@@ -221,8 +277,10 @@ def main():
     compare_mixture(compare)
     compare_dbof(compare)
     beyond = compare.show()
-    print(f"Keras {keras.__version__} on {keras.backend.backend()}: "
-          + (f"{beyond} beyond tolerance" if beyond else "all within tolerance"))
+    print(
+        f"Keras {keras.__version__} on {keras.backend.backend()}: "
+        + (f"{beyond} beyond tolerance" if beyond else "all within tolerance")
+    )
     return min(beyond, 1)
 
 

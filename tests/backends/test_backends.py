@@ -14,7 +14,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 def test_golden(backend):
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    result = subprocess.run([sys.executable, "-m", "tests.backends.golden"], cwd=ROOT, capture_output=True, text=True,
-                            env=os.environ | {"KERAS_BACKEND": backend})
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.backends.golden"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": backend},
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"on {backend}: all within tolerance" in result.stdout

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.shard_helpers import CONFIG, crc32c, frame, frames, header, ids_of, mutated, record, write
-from youtube8m_mod.data import parse, problems, records
+from youtube8m_mod.data import parsing, records, validation
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 
@@ -52,65 +52,98 @@ BAD_VIDEOS = {
     "no protocol buffer": ("malformed", "its bytes are no SequenceExample", b"garbage"),
     "cut off": ("malformed", "are no SequenceExample", GOOD[:-3]),
     "frame without end": ("malformed", "are no SequenceExample", ENDLESS),
-    "empty": ("id", 'one id under "id", came none', b""),
-    "no id": ("id", 'one id under "id", came none', mutated(GOOD, lambda m: m.context.feature.pop("id"))),
-    "empty id": ("id", "came an empty one", record("", 4)),
-    "two ids": ("id", "came 2 of them", with_context("id", "bytes_list", b"a", b"b")),
-    "id of a number": ("wrong type", '"id" must hold bytes, came integers', with_context("id", "int64_list", 3)),
-    "id with a comma": ("id", "without blanks, commas, colons and quotes, came 'a,b'", record("a,b", 4)),
+    "empty": ("id", 'one id under "id", got none', b""),
+    "no id": ("id", 'one id under "id", got none', mutated(GOOD, lambda m: m.context.feature.pop("id"))),
+    "empty id": ("id", "got an empty one", record("", 4)),
+    "two ids": ("id", "got 2 of them", with_context("id", "bytes_list", b"a", b"b")),
+    "id of a number": ("wrong type", '"id" must hold bytes, got integers', with_context("id", "int64_list", 3)),
+    "id with a comma": ("id", "without blanks, commas, colons and quotes, got 'a,b'", record("a,b", 4)),
     "id that is no text": ("id", "without blanks", with_context("id", "bytes_list", b"\xff\xfe")),
-    "label too large": ("label out of range", "labels must be classes from 0 to 9, came 10",
-                        record("bad1", labels=[2, 10])),
-    "negative label": ("label out of range", "came -1", record("bad1", labels=[-1])),
-    "label of text": ("wrong type", '"labels" must hold integers, came bytes',
-                      with_context("labels", "bytes_list", b"1")),
+    "label too large": (
+        "label out of range",
+        "labels must be classes from 0 to 9, got 10",
+        record("bad1", labels=[2, 10]),
+    ),
+    "negative label": ("label out of range", "got -1", record("bad1", labels=[-1])),
+    "label of text": (
+        "wrong type",
+        '"labels" must hold integers, got bytes',
+        with_context("labels", "bytes_list", b"1"),
+    ),
     "no frames": ("no frames", 'no frames of feature "rgb"', features_of(0, 0)),
     "no audio": ("no frames", 'no frames of feature "audio"', features_of(3, 0)),
-    "different lengths": ("different lengths", 'came 4 of "rgb", 3 of "audio"', features_of(4, 3)),
-    "short frame": ("feature size", '"rgb" must hold 8 bytes a frame, came 7 bytes in frame 2',
-                    with_frame("rgb", 2, bytes_list=[b"7 bytes"])),
-    "frame of two strings": ("feature size", "came 2 strings in frame 1",
-                             with_frame("audio", 1, bytes_list=[b"four"] * 2)),
-    "frame of nothing": ("feature size", "came 0 strings in frame 3", with_frame("audio", 3)),
-    "frame of floats": ("wrong type", '"rgb" must hold bytes, came floats in frame 0',
-                        with_frame("rgb", 0, float_list=[0.0] * 8)),
-    "short frame beyond the last that is read": ("feature size", "in frame 8", mutated(
-        record("bad1", 9), lambda message: frame(message, "rgb", 8).bytes_list.value.__setitem__(0, b"x"))),
+    "different lengths": ("different lengths", 'got 4 of "rgb", 3 of "audio"', features_of(4, 3)),
+    "short frame": (
+        "feature size",
+        '"rgb" must hold 8 bytes a frame, got 7 bytes in frame 2',
+        with_frame("rgb", 2, bytes_list=[b"7 bytes"]),
+    ),
+    "frame of two strings": (
+        "feature size",
+        "got 2 strings in frame 1",
+        with_frame("audio", 1, bytes_list=[b"four"] * 2),
+    ),
+    "frame of nothing": ("feature size", "got 0 strings in frame 3", with_frame("audio", 3)),
+    "frame of floats": (
+        "wrong type",
+        '"rgb" must hold bytes, got floats in frame 0',
+        with_frame("rgb", 0, float_list=[0.0] * 8),
+    ),
+    "short frame beyond the last that is read": (
+        "feature size",
+        "in frame 8",
+        mutated(record("bad1", 9), lambda message: frame(message, "rgb", 8).bytes_list.value.__setitem__(0, b"x")),
+    ),
 }
 BAD_SEGMENTS = {
-    "start too late": ("segment start", "must start between 0 and 295, came 296",
-                       with_segments((0, 1, 1), (296, 1, 1))),
-    "negative start": ("segment start", "came -5", with_segments((-5, 1, 1))),
-    "huge start": ("segment start", "came 9000000000", with_segments((9_000_000_000, 1, 1))),
-    "class too large": ("label out of range", "segment labels must be classes from 0 to 9, came 10",
-                        with_segments((0, 10, 1))),
-    "half a score": ("segment score", "must be 0 or 1, came 0.5", with_segments((0, 1, 0.5))),
-    "score that is no number": ("segment score", "must be 0 or 1, came nan", with_segments((0, 1, np.nan))),
-    "fewer scores": ("segment lists", "came 1, 1 and 2", with_context("segment_scores", "float_list", 1, 1)),
-    "starts of floats": ("wrong type", '"segment_start_times" must hold integers, came floats',
-                         with_context("segment_start_times", "float_list", 0)),
+    "start too late": (
+        "segment start",
+        "must start between 0 and 295, got 296",
+        with_segments((0, 1, 1), (296, 1, 1)),
+    ),
+    "negative start": ("segment start", "got -5", with_segments((-5, 1, 1))),
+    "huge start": ("segment start", "got 9000000000", with_segments((9_000_000_000, 1, 1))),
+    "class too large": (
+        "label out of range",
+        "segment labels must be classes from 0 to 9, got 10",
+        with_segments((0, 10, 1)),
+    ),
+    "half a score": ("segment score", "must be 0 or 1, got 0.5", with_segments((0, 1, 0.5))),
+    "score that is no number": ("segment score", "must be 0 or 1, got nan", with_segments((0, 1, np.nan))),
+    "fewer scores": ("segment lists", "got 1, 1 and 2", with_context("segment_scores", "float_list", 1, 1)),
+    "starts of floats": (
+        "wrong type",
+        '"segment_start_times" must hold integers, got floats',
+        with_context("segment_start_times", "float_list", 0),
+    ),
 }
 
 
 def cases():
-    return [pytest.param(segments, *case, id=name) for segments, bad in [(False, BAD_VIDEOS), (True, BAD_SEGMENTS)]
-            for name, case in bad.items()]
+    return [
+        pytest.param(segments, *case, id=name)
+        for segments, bad in [(False, BAD_VIDEOS), (True, BAD_SEGMENTS)]
+        for name, case in bad.items()
+    ]
 
 
 def spec(segments):
-    return records.RecordSpec(records.QUANTIZED, CONFIG.feature_names, CONFIG.feature_sizes, CONFIG.num_classes,
-                              segments)
+    return records.RecordSpec(
+        records.QUANTIZED, CONFIG.feature_names, CONFIG.feature_sizes, CONFIG.num_classes, segments
+    )
 
 
 @pytest.mark.parametrize("segments, reason, sentence, serialized", cases())
 def test_what_is_wrong_in_words(segments, reason, sentence, serialized):
-    found = problems.problem(serialized, spec(segments))
+    found = validation.problem(serialized, spec(segments))
     assert found[0] == reason and sentence in found[1]
     assert "\n" not in found[1] and not found[1].endswith(".")
-    assert problems.problem(GOOD, spec(segments)) is None
+    assert validation.problem(GOOD, spec(segments)) is None
 
 
-@pytest.mark.parametrize("bad", ["no protocol buffer", "frame without end", "no id", "label of text", "different lengths", "start too late"])
+@pytest.mark.parametrize(
+    "bad", ["no protocol buffer", "frame without end", "no id", "label of text", "different lengths", "start too late"]
+)
 def test_bad_record_ends_the_pass(tmp_path, bad):
     _, sentence, serialized = (BAD_VIDEOS | BAD_SEGMENTS)[bad]
     path = write(tmp_path, "a.tfrecord", [GOOD, serialized, GOOD])
@@ -138,15 +171,18 @@ def test_bad_records_are_counted_and_skipped(tmp_path, segments, bad):
 def test_bad_values_of_float_records(tmp_path):
     values = frames("bad1", 4, dtype=np.float32)
     values["rgb"][2, 3] = np.inf
-    path = write(tmp_path, "a.tfrecord",
-                 [record("aa", dtype=np.float32), records.frame_level_record("bad1", [], values)])
+    path = write(
+        tmp_path, "a.tfrecord", [record("aa", dtype=np.float32), records.frame_level_record("bad1", [], values)]
+    )
     with pytest.raises(UserError, match='record 1 \\(id "bad1"\\): "rgb frame 2" holds NaN or infinite values'):
         list(Reader(path, CONFIG).read(2))
     wrong = dataclasses.replace(CONFIG, feature_sizes=(10, 4))
-    with pytest.raises(UserError, match='record 0 .*"rgb" must hold 10 values a frame, came 8 in frame 0'):
+    with pytest.raises(UserError, match='record 0 .*"rgb" must hold 10 values a frame, got 8 in frame 0'):
         list(Reader(path, wrong).read(2))
-    means = [records.video_level_record("bad1", [], mean_rgb=np.full(size, value), mean_audio=np.zeros(4))
-             for size, value in [(8, 1), (8, np.nan), (9, 1)]]
+    means = [
+        records.video_level_record("bad1", [], mean_rgb=np.full(size, value), mean_audio=np.zeros(4))
+        for size, value in [(8, 1), (8, np.nan), (9, 1)]
+    ]
     batches = Reader(write(tmp_path, "b.tfrecord", means), CONFIG, skip_bad_records=True, max_bad_share=1).read(9)
     assert ids_of(batches) == ["bad1"]
     assert batches.counts.bad == {"not finite": 1, "feature size": 1}
@@ -155,8 +191,11 @@ def test_bad_values_of_float_records(tmp_path):
 def test_share_of_bad_records(tmp_path):
     path = write(tmp_path, "a.tfrecord", [GOOD, b"garbage", GOOD, GOOD])
     assert len(ids_of(Reader(path, CONFIG, skip_bad_records=True, max_bad_share=0.25).read(4))) == 3
-    with pytest.raises(UserError, match="1 of 4 records are bad, .* more than the share 0.2 that may be skipped; the "
-                                        "first: .*a.tfrecord, record 1: "):
+    with pytest.raises(
+        UserError,
+        match="1 of 4 records are bad, .* more than the share 0.2 that may be skipped; the "
+        "first: .*a.tfrecord, record 1: ",
+    ):
         list(Reader(path, CONFIG, skip_bad_records=True, max_bad_share=0.2).read(4))
 
 
@@ -187,12 +226,17 @@ def flip(data, position):
 
 
 DAMAGES = {
-    "cut off in a record": (lambda data, size: data[:size * 7 + 40], 7, "truncated", "it is cut off at byte"),
-    "cut off in a header": (lambda data, size: data[:size * 7 + 5], 7, "truncated", "it is cut off at byte"),
+    "cut off in a record": (lambda data, size: data[: size * 7 + 40], 7, "truncated", "it is cut off at byte"),
+    "cut off in a header": (lambda data, size: data[: size * 7 + 5], 7, "truncated", "it is cut off at byte"),
     "flipped bit": (lambda data, size: flip(data, size * 3 + 30), 3, "corrupt", "its checksum is wrong at byte"),
     "flipped length": (lambda data, size: flip(data, size * 3), 3, "corrupt", "its checksum is wrong at byte"),
     "large length": (lambda data, size: flip(data, size * 3 + 5), 3, "truncated", "it is cut off at byte"),
-    "announces 32 TB": (lambda data, size: data[:size * 4] + header(1 << 45) + b"x" * 50, 4, "truncated", "is cut off"),
+    "announces 32 TB": (
+        lambda data, size: data[: size * 4] + header(1 << 45) + b"x" * 50,
+        4,
+        "truncated",
+        "is cut off",
+    ),
     "wrong from the start": (lambda data, size: flip(data, 30), 0, "corrupt", "is this a TFRecord file?"),
 }
 
@@ -260,8 +304,11 @@ def test_file_that_vanishes(tmp_path):
 def test_features_that_are_not_there(tmp_path):
     path = write(tmp_path, "a.tfrecord", [GOOD])
     config = dataclasses.replace(CONFIG, feature_names=("rgb", "sound"))
-    with pytest.raises(UserError, match='a.tfrecord, record 0: feature_names "rgb", "sound" .* the feature lists '
-                                        '"audio", "rgb" and the features "id", "labels"'):
+    with pytest.raises(
+        UserError,
+        match='a.tfrecord, record 0: feature_names "rgb", "sound" .* the feature lists '
+        '"audio", "rgb" and the features "id", "labels"',
+    ):
         Reader(path, config)
     with pytest.raises(UserError, match="record 0: it is neither an Example nor a SequenceExample"):
         Reader(write(tmp_path, "b.tfrecord", [b"garbage"]), CONFIG)
@@ -296,9 +343,9 @@ def mutations(count, kind):
             if i % 4 < 2:
                 data[at] ^= 1 << int(random.integers(8))
             elif i % 4 == 2:
-                data[at:at + int(random.integers(2))] = random.bytes(int(random.integers(1, 9)))
+                data[at : at + int(random.integers(2))] = random.bytes(int(random.integers(1, 9)))
             else:
-                del data[at:at + int(random.integers(1, 20))]
+                del data[at : at + int(random.integers(1, 20))]
                 data += good[:at] if i % 8 == 7 else b""
         yield bytes(data)
 
@@ -310,8 +357,8 @@ def test_mutated_records_end_in_a_result_or_an_error(tmp_path, kind):
     segments = kind != records.VIDEO_LEVEL
     keys = ("rgb", "audio") if segments else ("mean_rgb", "mean_audio")
     spec = records.RecordSpec(kind, keys, CONFIG.feature_sizes, CONFIG.num_classes, segments)
-    found = [problems.problem(serialized, spec) for serialized in shard]
-    data = tf.data.Dataset.from_tensor_slices(shard).map(lambda record: parse.fields([record], spec)["valid"])
+    found = [validation.problem(serialized, spec) for serialized in shard]
+    data = tf.data.Dataset.from_tensor_slices(shard).map(lambda record: parsing.fields([record], spec)["valid"])
     iterator = iter(data)
     refused = 0
     for serialized, reason in zip(shard, found):

@@ -16,9 +16,22 @@ from youtube8m_mod.errors import UserError
 ITEM = golden_data.item("reader")
 MODES = {"frame": False, "segment": True}  # Mode of the original -> `segments` of ours.
 CASES = [(mode, video_id) for mode, videos in ITEM.info["read"].items() for video_id in videos]
-COMPARED = {"video_ids", "num_frames", "shape", "dtype", "crc32_float32", "sum_f64", "abs_sum_f64", "labels_shape",
-            "labels_dtype", "labels_nonzero", "label_weights_nonzero", "label_values_at_rated", "per_segment_crc32",
-            "per_segment_all_zero_frames"}
+COMPARED = {
+    "video_ids",
+    "num_frames",
+    "shape",
+    "dtype",
+    "crc32_float32",
+    "sum_f64",
+    "abs_sum_f64",
+    "labels_shape",
+    "labels_dtype",
+    "labels_nonzero",
+    "label_weights_nonzero",
+    "label_values_at_rated",
+    "per_segment_crc32",
+    "per_segment_all_zero_frames",
+}
 ARRAYS = {"samples", "first_frame_of_each_segment"}
 
 
@@ -38,8 +51,15 @@ def model_config(case):
     names = ("rgb", "audio")
     sizes = tuple(len(lists[name].feature[0].bytes_list.value[0]) for name in names)
     shape = case.get("shape", [0, records.MAX_FRAMES])
-    return ModelConfig("golden", feature_names=names, feature_sizes=sizes, max_frames=shape[1], groups=2, clusters=2,
-                       num_classes=case.get("labels_shape", [0, 3862])[1])
+    return ModelConfig(
+        "golden",
+        feature_names=names,
+        feature_sizes=sizes,
+        max_frames=shape[1],
+        groups=2,
+        clusters=2,
+        num_classes=case.get("labels_shape", [0, 3862])[1],
+    )
 
 
 def read_alone(tmp_path, mode, video_id, case):
@@ -87,7 +107,7 @@ def compare(mode, video_id, case, batch):
             flat = values.ravel()
             actual = flat[np.arange(expected.size) * flat.size // expected.size]
         else:
-            actual = values[:, 0, ::values.shape[-1] // expected.shape[-1]]
+            actual = values[:, 0, :: values.shape[-1] // expected.shape[-1]]
         np.testing.assert_array_equal(actual, expected)
 
 

@@ -25,16 +25,28 @@ def test_scores_a_submission(tmp_path):
     (tmp_path / "s.csv").write_text("1,a:0 b:5\n2,a:0\n")
     (tmp_path / "labels.csv").write_text("a:0,1,1.0\nb:5,1,0.0\nc:0,2,1.0\n")
     (tmp_path / "names.txt").write_text("zero\none\ntwo\n")
-    done = run(f"--submission_file={tmp_path}/s.csv", f"--label_cache={tmp_path}/labels.csv",
-               f"--output_file={tmp_path}/out/map.json", f"--plots={tmp_path}/plots",
-               f"--label_names={tmp_path}/names.txt")
+    done = run(
+        f"--submission_file={tmp_path}/s.csv",
+        f"--label_cache={tmp_path}/labels.csv",
+        f"--output_file={tmp_path}/out/map.json",
+        f"--plots={tmp_path}/plots",
+        f"--label_names={tmp_path}/names.txt",
+    )
     assert "MAP@100000" in done.stdout and "0.5000" in done.stdout and "two" in done.stdout
     assert "has no header line" in done.stderr
     result = json.loads((tmp_path / "out" / "map.json").read_text())
     assert result["map"] == 0.5 and result["counts"]["classes_scored"] == 2
     assert result["classes"][0] == {
-        "class": 1, "name": "one", "average_precision": 1.0, "positives": 1, "rated": 2, "listed": 2,
-        "rated_listed": 2, "found": 1, "missing": False}
+        "class": 1,
+        "name": "one",
+        "average_precision": 1.0,
+        "positives": 1,
+        "rated": 2,
+        "listed": 2,
+        "rated_listed": 2,
+        "found": 1,
+        "missing": False,
+    }
     for name in ("average_precision.png", "precision_recall.png"):
         assert (tmp_path / "plots" / name).read_bytes()[:4] == b"\x89PNG"
 
@@ -47,8 +59,10 @@ def test_a_submission_of_other_videos_is_told(tmp_path):
 
 
 def test_what_is_wrong_ends_with_code_1_and_a_sentence(tmp_path):
-    arguments = [f"--submission_file={golden_data.path('map_submission.csv')}",
-                 f"--label_cache={golden_data.path('map_rated_labels.csv')}"]
+    arguments = [
+        f"--submission_file={golden_data.path('map_submission.csv')}",
+        f"--label_cache={golden_data.path('map_rated_labels.csv')}",
+    ]
     done = run(*arguments, code=1)
     assert "error: " in done.stderr and "stands before already" in done.stderr and "line 2, class" in done.stderr
     lenient = run(*arguments, "--nostrict", f"--output_file={tmp_path}/map.json")
@@ -56,24 +70,34 @@ def test_what_is_wrong_ends_with_code_1_and_a_sentence(tmp_path):
     assert json.loads((tmp_path / "map.json").read_text())["problems"]["duplicate id"] > 0
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ([], "--submission_file or --video_predictions_file"),
-    (["--submission_file=missing.csv", f"--label_cache={golden_data.path('map_rated_labels.csv')}"],
-     "Cannot read missing.csv"),
-    (["--submission_file=missing.csv"], "Neither records nor a label cache"),
-    (["--video_predictions_file=missing.csv"], "needs --eval_data_pattern"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--submission_file or --video_predictions_file"),
+        (
+            ["--submission_file=missing.csv", f"--label_cache={golden_data.path('map_rated_labels.csv')}"],
+            "Cannot read missing.csv",
+        ),
+        (["--submission_file=missing.csv"], "Neither records nor a label cache"),
+        (["--video_predictions_file=missing.csv"], "needs --eval_data_pattern"),
+    ],
+)
 def test_wrong_flags(arguments, message):
     assert message in run(*arguments, code=1).stderr
 
 
 def test_scores_video_predictions(tmp_path):
     frames = {"rgb": np.zeros((1, 2), np.uint8)}
-    records.write_shard(str(tmp_path / "x.tfrecord"), [
-        records.frame_level_record("a", [1, 2], frames), records.video_level_record("b", [3], mean_rgb=[0.5])])
+    records.write_shard(
+        str(tmp_path / "x.tfrecord"),
+        [records.frame_level_record("a", [1, 2], frames), records.video_level_record("b", [3], mean_rgb=[0.5])],
+    )
     (tmp_path / "v.csv").write_text("VideoId,LabelConfidencePairs\na,1 0.9 5 0.8\nb,3 0.7\n")
-    done = run(f"--video_predictions_file={tmp_path}/v.csv", f"--eval_data_pattern={tmp_path}/*.tfrecord",
-               f"--output_file={tmp_path}/out.json")
+    done = run(
+        f"--video_predictions_file={tmp_path}/v.csv",
+        f"--eval_data_pattern={tmp_path}/*.tfrecord",
+        f"--output_file={tmp_path}/out.json",
+    )
     scores = json.loads((tmp_path / "out.json").read_text())["videos"]
     assert scores["gap"] == pytest.approx((1 + 2 / 3) / 3)
     assert scores["hit_at_1"] == 1 and scores["perr"] == pytest.approx(3 / 4)

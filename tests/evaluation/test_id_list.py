@@ -11,8 +11,10 @@ from youtube8m_mod.evaluation.id_list import IdList, IdSet
 _IDS = st.one_of(
     st.from_regex(rb"[a-c]{1,2}:[0-9]{1,3}", fullmatch=True),
     st.from_regex(rb"[a-z0-9_-]{8,20}:(5|10)", fullmatch=True),
-    st.sampled_from([b"a", b":", b"a:", b":5", b"a:b:5", b"a:5x", b"a:-5", b"a:5:", b"a:1234567890", b"\xc3\xa4:5",
-                     b"a:5,b:5"]))
+    st.sampled_from(
+        [b"a", b":", b"a:", b":5", b"a:b:5", b"a:5x", b"a:-5", b"a:5:", b"a:1234567890", b"\xc3\xa4:5", b"a:5,b:5"]
+    ),
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -22,11 +24,13 @@ def test_as_plain_python(ids, wanted, blank):
     assert len(listed) == len(ids)
     assert [listed[i] for i in range(len(ids))] == ids
     assert listed.malformed().tolist() == [
-        i for i, text in enumerate(ids) if not re.fullmatch(rb"[^: ]+:[0-9]{1,9}", text)]
+        i for i, text in enumerate(ids) if not re.fullmatch(rb"[^: ]+:[0-9]{1,9}", text)
+    ]
     assert listed.repeated().tolist() == [i for i, text in enumerate(ids) if text in ids[:i]]
     places, members = listed.find(wanted_set)
     assert list(zip(places.tolist(), members.tolist())) == [
-        (i, wanted.index(text)) for i, text in enumerate(ids) if text in wanted]
+        (i, wanted.index(text)) for i, text in enumerate(ids) if text in wanted
+    ]
 
 
 def test_ids_that_share_a_hash_are_told_apart(monkeypatch):

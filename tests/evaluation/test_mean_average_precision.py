@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests import golden_data
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.evaluation.labels import RatedLabels, read_cache
 from youtube8m_mod.evaluation.mean_average_precision import average_precision, evaluate
+from youtube8m_mod.evaluation.rated_labels import RatedLabels, read_cache
 
 ITEM = golden_data.item("map")
 RESULTS = ITEM.info["results"]
@@ -33,15 +33,19 @@ def definition(lists, ratings, k):
 
 
 def write(path, lists, header=True):
-    path.write_bytes(b"Class,Segments\n" * header + b"".join(
-        b"%d,%s\n" % (c, b" ".join(ids)) for c, ids in lists.items()))
+    path.write_bytes(
+        b"Class,Segments\n" * header + b"".join(b"%d,%s\n" % (c, b" ".join(ids)) for c, ids in lists.items())
+    )
     return path
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.integers(0, 5), st.lists(st.sampled_from(SEGMENTS), unique=True)),
-       st.dictionaries(st.integers(0, 5), st.dictionaries(st.sampled_from(SEGMENTS), st.booleans(), min_size=1)),
-       st.integers(1, 10), st.booleans())
+@given(
+    st.dictionaries(st.integers(0, 5), st.lists(st.sampled_from(SEGMENTS), unique=True)),
+    st.dictionaries(st.integers(0, 5), st.dictionaries(st.sampled_from(SEGMENTS), st.booleans(), min_size=1)),
+    st.integers(1, 10),
+    st.booleans(),
+)
 def test_as_the_definition(tmp_path_factory, lists, ratings, k, header):
     path = write(tmp_path_factory.mktemp("map") / "s.csv", lists, header)
     result = evaluate(path, RatedLabels(ratings), k)
@@ -49,9 +53,11 @@ def test_as_the_definition(tmp_path_factory, lists, ratings, k, header):
     assert result.header == header
     assert result.counts["classes_scored"] == sum(any(rated.values()) for rated in ratings.values())
     assert result.counts["classes_missing"] == sum(
-        any(rated.values()) and c not in lists for c, rated in ratings.items())
+        any(rated.values()) and c not in lists for c, rated in ratings.items()
+    )
     assert result.counts["classes_without_positives"] == sum(
-        c in ratings and not any(ratings[c].values()) for c in lists)
+        c in ratings and not any(ratings[c].values()) for c in lists
+    )
     assert result.counts["classes_without_ratings"] == sum(c not in ratings for c in lists)
 
 
@@ -78,15 +84,18 @@ def test_gzip(tmp_path):
         evaluate(tmp_path / "s.csv.gz", RATINGS)
 
 
-@pytest.mark.parametrize("lines, message, rest", [
-    (["1,a:0 b:0 a:0"], 'line 2, class 1: id 3, "a:0", stands before already', 1 / 2),
-    (["1,a:0 b0 b:0"], 'line 2, class 1: id 2 must be <video id>:<start>, came "b0"', 1 / 2),
-    (["1,a:0", "2,a:0", "1,b:0"], "line 4, class 1: the class stands in line 2 already", (1 / 2 + 1) / 2),
-    (["3862,a:0", "1,a:0"], "line 2, class 3862: expected a class from 0 to 3861", 1 / 4),
-    (["-1,a:0", "2,a:0"], "line 2, class -1: expected a class from 0 to 3861", 1 / 2),
-    (["one,a:0"], "line 2, class one: expected a class from 0 to 3861", 0),
-    (["1 a:0"], "line 2, class 1 a:0: expected a class from 0 to 3861", 0),
-])
+@pytest.mark.parametrize(
+    "lines, message, rest",
+    [
+        (["1,a:0 b:0 a:0"], 'line 2, class 1: id 3, "a:0", stands before already', 1 / 2),
+        (["1,a:0 b0 b:0"], 'line 2, class 1: id 2 must be <video id>:<start>, got "b0"', 1 / 2),
+        (["1,a:0", "2,a:0", "1,b:0"], "line 4, class 1: the class stands in line 2 already", (1 / 2 + 1) / 2),
+        (["3862,a:0", "1,a:0"], "line 2, class 3862: expected a class from 0 to 3861", 1 / 4),
+        (["-1,a:0", "2,a:0"], "line 2, class -1: expected a class from 0 to 3861", 1 / 2),
+        (["one,a:0"], "line 2, class one: expected a class from 0 to 3861", 0),
+        (["1 a:0"], "line 2, class 1 a:0: expected a class from 0 to 3861", 0),
+    ],
+)
 def test_what_is_wrong_is_told_with_line_and_class(tmp_path, lines, message, rest):
     (tmp_path / "s.csv").write_text("\n".join(["Class,Segments", *lines]) + "\n")
     with pytest.raises(UserError, match=re.escape(message)):
@@ -98,8 +107,11 @@ def test_what_is_wrong_is_told_with_line_and_class(tmp_path, lines, message, res
 
 def test_problems_of_every_kind_are_counted(tmp_path):
     (tmp_path / "s.csv").write_text("1,a:0 a:0 a:0\n1,b:0\n9999,c\n2,x y\n")
-    with pytest.raises(UserError, match="in all: 2 of duplicate id, 1 of duplicate class, 1 of unknown class, "
-                                        "2 of malformed id; --nostrict scores the rest"):
+    with pytest.raises(
+        UserError,
+        match="in all: 2 of duplicate id, 1 of duplicate class, 1 of unknown class, "
+        "2 of malformed id; --nostrict scores the rest",
+    ):
         evaluate(tmp_path / "s.csv", RATINGS)
 
 
@@ -118,12 +130,14 @@ def test_wrong_settings(arguments):
 @pytest.mark.parametrize("key", AUTHOR)
 def test_golden_metric_of_the_author(key):
     k = int(key.rpartition("k")[2])
-    result = evaluate(golden_data.path("map_submission.csv"), read_cache(golden_data.path("map_rated_labels.csv")), k,
-                      mode="author")
+    result = evaluate(
+        golden_data.path("map_submission.csv"), read_cache(golden_data.path("map_rated_labels.csv")), k, mode="author"
+    )
     assert [c.class_id for c in result.classes] == ITEM.info["mapk_class_order"]
     assert [c.class_id for c in result.classes if c.missing] == ITEM.info["classes_missing_in_submission"]
-    np.testing.assert_allclose([c.average_precision for c in result.classes], ITEM.array(f"MAPK/k{k}/ap__f64"),
-                               atol=1e-12)
+    np.testing.assert_allclose(
+        [c.average_precision for c in result.classes], ITEM.array(f"MAPK/k{k}/ap__f64"), atol=1e-12
+    )
     assert result.map == pytest.approx(RESULTS[key], abs=1e-12)
     listed = [c.average_precision for c in result.classes if not c.missing]
     assert np.mean(listed) == pytest.approx(RESULTS[key + "/mean_over_classes_in_submission"], abs=1e-12)
@@ -140,11 +154,13 @@ def test_golden_starter_evaluator(key, tmp_path):
             header, _, lines = file.read().partition(b"\n")
         (tmp_path / "safe.csv").write_bytes(header + b"\n" + lines.replace(b"\n", b" nobody:0\n"))
         submission = tmp_path / "safe.csv"
-    result = evaluate(submission, read_cache(golden_data.path("map_rated_labels.csv")),
-                      int(key.rpartition("top")[2]), mode="starter")
+    result = evaluate(
+        submission, read_cache(golden_data.path("map_rated_labels.csv")), int(key.rpartition("top")[2]), mode="starter"
+    )
     positive = set(ITEM.info["classes_with_positives_sorted"])
     assert [c.class_id for c in result.classes] == [
-        c for c in ITEM.info["classes_in_submission_sorted"] if c in positive]
+        c for c in ITEM.info["classes_in_submission_sorted"] if c in positive
+    ]
     np.testing.assert_allclose([c.average_precision for c in result.classes], ITEM.array(key, "ap__f64"), atol=1e-12)
     assert result.map == pytest.approx(RESULTS[key]["map"], abs=1e-12)
     assert result.counts["classes_without_positives"] == len(ITEM.info["classes_without_positives"])
@@ -152,8 +168,12 @@ def test_golden_starter_evaluator(key, tmp_path):
 
 def test_golden_keys_are_known():
     known = {*STARTER, *AUTHOR, *(key + "/mean_over_classes_in_submission" for key in AUTHOR), "Recall", "Precision"}
-    errors = {"with_header_line__original", "with_classes_without_positives__original",
-              "MAPK_with_classes_without_positives__original", "read_labels_from_tfrecord_python3"}
+    errors = {
+        "with_header_line__original",
+        "with_classes_without_positives__original",
+        "MAPK_with_classes_without_positives__original",
+        "read_labels_from_tfrecord_python3",
+    }
     assert set(RESULTS) == known | errors
 
 

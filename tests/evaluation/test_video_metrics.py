@@ -21,7 +21,11 @@ def test_by_hand():
     assert scores.hit_at_1 == pytest.approx(2 / 4)
     assert scores.perr == pytest.approx((1 / 2 + 1) / 4)
     assert (scores.videos, scores.videos_without_predictions, scores.videos_without_labels, scores.unknown_videos) == (
-        4, 1, 1, 1)
+        4,
+        1,
+        1,
+        1,
+    )
 
 
 def test_gap_takes_20_predictions_of_a_video():

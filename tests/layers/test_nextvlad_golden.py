@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests import golden_data
-from youtube8m_mod import tf1_names
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
+from youtube8m_mod.tf1 import variable_names
 
 GOLDEN = golden_data.item("nextvlad_layer")
 ITEM = "1 nextvlad_layer"
@@ -38,7 +38,7 @@ def test_layer(case, training_rows, close):
     training = info["is_training"]
     layer = NeXtVLAD(info["groups"], info["clusters"], info["expansion"], training_rows)
     layer.build((None, None, info["feature_size"]))
-    variables = tf1_names.pooling_variables(layer, _scope(info))
+    variables = variable_names.pooling_variables(layer, _scope(info))
     assert set(variables) == {name for name, _ in info["variables"]}
     for name, variable in variables.items():
         variable.assign(GOLDEN.array(prefix, "var", name))
@@ -72,8 +72,10 @@ def test_parts_of_the_formula(case, close):
     info = GOLDEN.cases[case]
     prefix = _prefix(case)
     training = info["is_training"]
-    w = {name.removeprefix(f"{_scope(info)}/"): GOLDEN.array(prefix, "var", name).astype(np.float64)
-         for name, _ in info["variables"]}
+    w = {
+        name.removeprefix(f"{_scope(info)}/"): GOLDEN.array(prefix, "var", name).astype(np.float64)
+        for name, _ in info["variables"]
+    }
     G, K = info["groups"], info["clusters"]
     x = GOLDEN.array(prefix, "input").astype(np.float64)
     expanded = x @ w["fully_connected/weights"] + w["fully_connected/biases"]
@@ -94,5 +96,6 @@ def test_parts_of_the_formula(case, close):
     stages = {"projected": expanded, "attention_raw": attention, "soft_assign": soft, "vlad_l2": vlad}
     assert set(stages) == STAGES
     for name, value in stages.items():
-        close(ITEM, f"{name}, {'train' if training else 'eval'}", value, GOLDEN.array(case, name),
-              **TOLERANCE[training])
+        close(
+            ITEM, f"{name}, {'train' if training else 'eval'}", value, GOLDEN.array(case, name), **TOLERANCE[training]
+        )

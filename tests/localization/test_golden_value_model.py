@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests import golden_data
+from youtube8m_mod.formats.predictions import read_predictions
+from youtube8m_mod.formats.submission import read_submission, write_submission
 from youtube8m_mod.localization.fallback import Fallback
-from youtube8m_mod.localization.localization import Localization, LocalizationConfig
-from youtube8m_mod.localization.predictions import read_predictions
+from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 from youtube8m_mod.localization.ranking import TopK
-from youtube8m_mod.localization.submission import read_submission, write_submission
 from youtube8m_mod.localization.value_model import first_segments
 
 ITEM = golden_data.item("segment_inference")
@@ -43,14 +43,25 @@ def localize(config, rerank=None):
     considered = first_segments(VIDEO, WHOLE, np.array(VIDEO_IDS, np.bytes_), rerank or WHOLE.sum())
     localization = Localization(CLASS_IDS, config, SLOTS)
     for video_id, video, counts in zip(VIDEO_IDS, VIDEO, considered):
-        localization.add(video_id.encode(), LENGTHS[video_id], video, segment_rows(video_id)[:, CLASS_IDS],
-                         FALLBACK[video_id], counts[CLASS_IDS])
+        localization.add(
+            video_id.encode(),
+            LENGTHS[video_id],
+            video,
+            segment_rows(video_id)[:, CLASS_IDS],
+            FALLBACK[video_id],
+            counts[CLASS_IDS],
+        )
     return localization
 
 
 def config_of(run):
-    return LocalizationConfig(top_k=TOP_K, segment_max_pred=run["write_limit"], cutoff=run["cutoff"],
-                              video_exponent=run["video_exp"], segment_exponent=run["seg_exp"])
+    return LocalizationConfig(
+        top_k=TOP_K,
+        segment_max_pred=run["write_limit"],
+        cutoff=run["cutoff"],
+        video_exponent=run["video_exp"],
+        segment_exponent=run["seg_exp"],
+    )
 
 
 def submission(path):
@@ -95,7 +106,7 @@ def test_golden_values(name):
     ends = np.cumsum(counts)
     for c, end, count in zip(CLASS_IDS, ends, counts):
         expected = np.array([score for _, score in run["combined"].get(str(c), [])])
-        np.testing.assert_allclose(state["segments/scores"][end - count:end][:len(expected)], expected, rtol=2e-7)
+        np.testing.assert_allclose(state["segments/scores"][end - count : end][: len(expected)], expected, rtol=2e-7)
 
 
 def test_golden_video_level_ranking():

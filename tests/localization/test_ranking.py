@@ -17,16 +17,21 @@ def definition(videos, num_classes, k):
     """The k best of every class: by score, then video id, then start."""
     lists = []
     for c in range(num_classes):
-        entries = [(-abs(float(np.float32(scores[row][c]))), video_id, 5 * row)
-                   for video_id, scores in videos for row in range(len(scores)) if scores[row][c] >= 0]
+        entries = [
+            (-abs(float(np.float32(scores[row][c]))), video_id, 5 * row)
+            for video_id, scores in videos
+            for row in range(len(scores))
+            if scores[row][c] >= 0
+        ]
         lists.append([(-score, video_id, start) for score, video_id, start in sorted(entries)[:k]])
     return lists
 
 
 def entries(ranking):
     ids = ranking.video_ids()
-    return [list(zip(scores.tolist(), ids[videos].tolist(), starts.tolist()))
-            for scores, videos, starts in ranking.lists()]
+    return [
+        list(zip(scores.tolist(), ids[videos].tolist(), starts.tolist())) for scores, videos, starts in ranking.lists()
+    ]
 
 
 def fill(ranking, videos):
@@ -88,7 +93,8 @@ def test_state_does_not_depend_on_the_order():
     for order in itertools.permutations(videos):
         state = fill(TopK(1, 3), order).state()
         assert {key: (value.dtype, value.tobytes()) for key, value in state.items()} == {
-            key: (value.dtype, value.tobytes()) for key, value in expected.items()}
+            key: (value.dtype, value.tobytes()) for key, value in expected.items()
+        }
     assert expected["video_ids"].tolist() == [b"a", b"b", b"c", b"d"]
     assert expected["scores"].tolist() == [0.5] * 3
     assert expected["codes"].tolist() == [0, 60, 120]
@@ -102,11 +108,14 @@ def test_empty():
     assert entries(other) == [[], []]
 
 
-@pytest.mark.parametrize("starts, scores, message", [
-    ([0], [[np.nan]], "Video v: a score is not a number."),
-    ([3], [[0.5]], "multiples of 5 from 0 to 295, came \\[3\\]"),
-    ([300], [[0.5]], "multiples of 5 from 0 to 295, came \\[300\\]"),
-])
+@pytest.mark.parametrize(
+    "starts, scores, message",
+    [
+        ([0], [[np.nan]], "Video v: a score is not a number."),
+        ([3], [[0.5]], "multiples of 5 from 0 to 295, got \\[3\\]"),
+        ([300], [[0.5]], "multiples of 5 from 0 to 295, got \\[300\\]"),
+    ],
+)
 def test_wrong_segments_are_refused(starts, scores, message):
     with pytest.raises(UserError, match=message):
         TopK(1, 3).add(b"v", starts, scores)

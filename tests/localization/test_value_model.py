@@ -28,11 +28,14 @@ def test_top_classes_of_many_are_those_of_a_sort():
     np.testing.assert_array_equal(top_classes(probabilities, 20), np.argsort(-probabilities, axis=1)[:, :20])
 
 
-@pytest.mark.parametrize("limit, expected", [
-    (0, [[0, 0], [0, 0], [0, 0]]),
-    (3, [[0, 0], [2, 2], [1, 0]]),  # In class 0, b (2 segments) and c (3) tie: b comes first.
-    (6, [[1, 0], [2, 2], [3, 0]]),
-])
+@pytest.mark.parametrize(
+    "limit, expected",
+    [
+        (0, [[0, 0], [0, 0], [0, 0]]),
+        (3, [[0, 0], [2, 2], [1, 0]]),  # In class 0, b (2 segments) and c (3) tie: b comes first.
+        (6, [[1, 0], [2, 2], [3, 0]]),
+    ],
+)
 def test_first_segments(limit, expected):
     probabilities = np.array([[0.25, -1], [0.5, 0.5], [0.5, -1]])
     result = first_segments(probabilities, np.array([4, 2, 3]), np.array([b"a", b"b", b"c"]), limit)

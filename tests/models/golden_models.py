@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from youtube8m_mod import tf1_names
 from youtube8m_mod.config import ModelConfig, PhaseConfig
+from youtube8m_mod.tf1 import variable_names
 
 EVAL = dict(absolute=1e-5)  # What the golden set supports, of probabilities and all that is no larger.
 TRAIN = dict(relative=1e-4)  # Tiny batches make batch norm ill-conditioned.
@@ -15,25 +15,45 @@ EVAL_LOGITS = dict(absolute=4e-5, relative=1e-5)
 
 def feature_sizes(info):
     """Widths of the streams of a case, from its variables."""
+
     def size(stream):
-        return next(shape[0] for name, shape in info["variables"]
-                    if f"{stream}_vlad/fully_connected/weights" in name.lower())
+        return next(
+            shape[0] for name, shape in info["variables"] if f"{stream}_vlad/fully_connected/weights" in name.lower()
+        )
 
     return size("video"), size("audio")
 
 
 def model_config(info, branching):
-    return ModelConfig("golden", branching=branching, feature_sizes=feature_sizes(info), num_classes=info["vocab"],
-                       groups=info["groups"], clusters=info["clusters"], expansion=info["expansion"],
-                       hidden_size=info["hidden"], gating_reduction=info["gating_reduction"],
-                       max_frames=info["frames"])
+    return ModelConfig(
+        "golden",
+        branching=branching,
+        feature_sizes=feature_sizes(info),
+        num_classes=info["vocab"],
+        groups=info["groups"],
+        clusters=info["clusters"],
+        expansion=info["expansion"],
+        hidden_size=info["hidden"],
+        gating_reduction=info["gating_reduction"],
+        max_frames=info["frames"],
+    )
 
 
 def phase_config(info, temperature=0.0, distillation_weight=None, **kwargs):
     """The phase of a case: no dropout, and the original's accidents with it."""
-    return PhaseConfig("golden", segments=info["segment"], batch_size=info["batch"], num_epochs=1, max_steps=None,
-                       dropout=0.0, l2_penalty=info["l2_penalty"], temperature=temperature,
-                       distillation_weight=distillation_weight, original_accidents=True, **kwargs)
+    return PhaseConfig(
+        "golden",
+        segments=info["segment"],
+        batch_size=info["batch"],
+        num_epochs=1,
+        max_steps=None,
+        dropout=0.0,
+        l2_penalty=info["l2_penalty"],
+        temperature=temperature,
+        distillation_weight=distillation_weight,
+        original_accidents=True,
+        **kwargs,
+    )
 
 
 def assign(variables, info, golden, prefix):
@@ -47,7 +67,7 @@ def mod_model(info, branching, golden, prefix, **phase):
     from youtube8m_mod.models.mod import MOD  # The only TensorFlow here: other backends use the rest.
 
     model = MOD(model_config(info, branching), phase_config(info, **phase))
-    variables = tf1_names.tree_variables(model)
+    variables = variable_names.tree_variables(model)
     assign(variables, info, golden, prefix)
     return model, variables
 

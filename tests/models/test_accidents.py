@@ -10,15 +10,26 @@ from youtube8m_mod import losses
 from youtube8m_mod.config import PHASES, ModelConfig
 from youtube8m_mod.models.mod import MOD
 
-CONFIG = ModelConfig("small", branching=(3, 2), feature_sizes=(8, 4), num_classes=5, groups=2, clusters=4,
-                     hidden_size=8, gating_reduction=2, max_frames=6)
+CONFIG = ModelConfig(
+    "small",
+    branching=(3, 2),
+    feature_sizes=(8, 4),
+    num_classes=5,
+    groups=2,
+    clusters=4,
+    hidden_size=8,
+    gating_reduction=2,
+    max_frames=6,
+)
 ROWS = 4
 
 
 def batch():
     random = np.random.default_rng(1)
-    return {"features": tf.constant(random.normal(size=(ROWS, CONFIG.max_frames, 12)), tf.float32),
-            "labels": tf.constant(random.random((ROWS, 5)) < 0.4)}
+    return {
+        "features": tf.constant(random.normal(size=(ROWS, CONFIG.max_frames, 12)), tf.float32),
+        "labels": tf.constant(random.random((ROWS, 5)) < 0.4),
+    }
 
 
 def model(accidents, branching=CONFIG.branching):
@@ -74,11 +85,20 @@ def test_unbiased_variance_of_the_gating(branching, path):
 
 @pytest.mark.parametrize("accidents", [True, False])
 def test_unbiased_variance_of_the_deep_bag_of_frames(accidents):
-    config = ModelConfig("bag", pooling="dbof", feature_sizes=(8, 4), num_classes=5, clusters=4, hidden_size=8,
-                         gating_reduction=2, max_frames=6)
+    config = ModelConfig(
+        "bag",
+        pooling="dbof",
+        feature_sizes=(8, 4),
+        num_classes=5,
+        clusters=4,
+        hidden_size=8,
+        gating_reduction=2,
+        max_frames=6,
+    )
     bag = MOD(config, dataclasses.replace(PHASES["pretrain"], original_accidents=accidents)).root.bag
     assert [norm.unbiased_moving_variance for norm in (bag.input_norm, bag.cluster_norm, bag.hidden_norm)] == [
-        accidents] * 3
+        accidents
+    ] * 3
 
 
 def test_dropout_of_zero_is_none():

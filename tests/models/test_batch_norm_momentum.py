@@ -10,8 +10,17 @@ import tensorflow as tf
 from youtube8m_mod.config import PHASES, ModelConfig
 from youtube8m_mod.models.mod import MOD
 
-CONFIG = ModelConfig("small", branching=(2, 2), feature_sizes=(8, 4), num_classes=5, groups=2, clusters=4,
-                     hidden_size=8, gating_reduction=2, max_frames=6)
+CONFIG = ModelConfig(
+    "small",
+    branching=(2, 2),
+    feature_sizes=(8, 4),
+    num_classes=5,
+    groups=2,
+    clusters=4,
+    hidden_size=8,
+    gating_reduction=2,
+    max_frames=6,
+)
 
 
 def averages_after_a_step(config, momentum):
@@ -20,16 +29,23 @@ def averages_after_a_step(config, momentum):
     random = np.random.default_rng(1)
     keras.utils.set_random_seed(0)
     model = MOD(config, phase)
-    model.losses_and_gradients({
-        "features": tf.constant(random.normal(size=(4, config.max_frames, 12)), tf.float32),
-        "labels": tf.constant(random.random((4, 5)) < 0.4)})
+    model.losses_and_gradients(
+        {
+            "features": tf.constant(random.normal(size=(4, config.max_frames, 12)), tf.float32),
+            "labels": tf.constant(random.random((4, 5)) < 0.4),
+        }
+    )
     return {variable.path: variable.numpy() for variable in model.variables if "moving_" in variable.path}
 
 
-@pytest.mark.parametrize("config, norms", [
-    # A leaf has two poolings of two norms, the hidden and the gating norm; there are three mixing nets.
-    (CONFIG, 4 * 6 + 3),
-    (dataclasses.replace(CONFIG, branching=(), pooling="dbof", sampled_frames=4), 3)])
+@pytest.mark.parametrize(
+    "config, norms",
+    [
+        # A leaf has two poolings of two norms, the hidden and the gating norm; there are three mixing nets.
+        (CONFIG, 4 * 6 + 3),
+        (dataclasses.replace(CONFIG, branching=(), pooling="dbof", sampled_frames=4), 3),
+    ],
+)
 def test_all_averages_take_their_share(config, norms):
     at_once, half = averages_after_a_step(config, 0.0), averages_after_a_step(config, 0.5)
     assert len(at_once) == len(half) == 2 * norms

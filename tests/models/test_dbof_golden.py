@@ -7,10 +7,11 @@ import tensorflow as tf
 from tests import golden_data
 from tests.models import golden_models
 from tests.models.golden_models import EVAL, NORMS, TRAIN
-from youtube8m_mod import losses, tf1_names
+from youtube8m_mod import losses
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.models.nextvlad import DBoFModel
+from youtube8m_mod.tf1 import variable_names
 
 GOLDEN = golden_data.item("dbof_model")
 ITEM = "5 dbof_model"
@@ -54,15 +55,31 @@ def test_model(case, close):
     info = GOLDEN.cases[case]
     prefix = _prefix(case)
     training = info["is_training"]
-    config = ModelConfig("golden", pooling="dbof", feature_names=("all",), feature_sizes=(_width(info),),
-                         num_classes=info["vocab"], clusters=info["clusters"], hidden_size=info["hidden"],
-                         gating_reduction=1, experts=info["mixtures"], sampled_frames=info["iterations"],
-                         max_frames=info["frames"])
+    config = ModelConfig(
+        "golden",
+        pooling="dbof",
+        feature_names=("all",),
+        feature_sizes=(_width(info),),
+        num_classes=info["vocab"],
+        clusters=info["clusters"],
+        hidden_size=info["hidden"],
+        gating_reduction=1,
+        experts=info["mixtures"],
+        sampled_frames=info["iterations"],
+        max_frames=info["frames"],
+    )
     leaf = DBoFModel(config, unbiased_moving_variance=True)
-    leaf.bag = DeepBagOfFrames(info["clusters"], info["hidden"], info["iterations"], info["activation"],
-                               info["pooling"], l2_normalize=False, unbiased_moving_variance=True)
+    leaf.bag = DeepBagOfFrames(
+        info["clusters"],
+        info["hidden"],
+        info["iterations"],
+        info["activation"],
+        info["pooling"],
+        l2_normalize=False,
+        unbiased_moving_variance=True,
+    )
     leaf.build((None, None, _width(info)))
-    variables = tf1_names.dbof_variables(leaf, "tower")
+    variables = variable_names.dbof_variables(leaf, "tower")
     golden_models.assign(variables, info, GOLDEN, prefix)
     labels = GOLDEN.array(prefix, "labels")
 
@@ -86,5 +103,6 @@ def test_model(case, close):
     close(ITEM, f"gradient norms, {mode}", norms[meaningful], GOLDEN.array(case, "grad_norms")[meaningful], **NORMS)
     for name in GOLDEN.keys(case, "updated"):
         close(ITEM, "moving averages", variables[name], GOLDEN.array(case, "updated", name), relative=1e-4)
-    GOLDEN.check_keys({"predictions", "hidden_activation", "label_loss", "reg_losses", "frame_index", "grad_norms",
-                       "updated"}, case)
+    GOLDEN.check_keys(
+        {"predictions", "hidden_activation", "label_loss", "reg_losses", "frame_index", "grad_norms", "updated"}, case
+    )

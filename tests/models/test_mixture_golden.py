@@ -30,7 +30,8 @@ def test_mixture(case, close):
     training = info["is_training"]
     temperature = info["cl_temperature"]
     model, variables = golden_models.mod_model(
-        info, (info["mix_number"],), GOLDEN, prefix, temperature=temperature, distillation_weight=info["cl_lambda"])
+        info, (info["mix_number"],), GOLDEN, prefix, temperature=temperature, distillation_weight=info["cl_lambda"]
+    )
     frames, num_frames = golden_models.frames(info, GOLDEN, prefix), golden_models.num_frames(info)
     labels, label_weights = GOLDEN.array(prefix, "labels"), GOLDEN.array(prefix, "label_weights")
 
@@ -57,8 +58,12 @@ def test_mixture(case, close):
         "softmax_mix_T": (softened[0], tolerance),
         "softmax_branch_T": (tf.stack(softened[1:], 1), tolerance),
         "kl_per_example_branch": (
-            tf.stack([losses.distillation_per_example(output.logits, leaf.logits, temperature)
-                      for leaf in output.children], 1), KL),
+            tf.stack(
+                [losses.distillation_per_example(output.logits, leaf.logits, temperature) for leaf in output.children],
+                1,
+            ),
+            KL,
+        ),
         "kl_regularization_loss": (kl * info["cl_lambda"], KL),
         "label_loss_mix_weighted": (bce[""], loss_tolerance),
         "label_loss_aux_weighted": ([bce[leaf] for leaf in leaves], loss_tolerance),

@@ -20,8 +20,11 @@ FIRST_STEP = {"total_loss", "label_loss", "reg_loss", "l2_each"}
 def _batch(case, info):
     """The case's raw features, as floats, with what the reader would say of them."""
     raw = np.clip(np.float32(0.7) * golden_models.frames(info, GOLDEN, case, "raw"), -2, 2)
-    batch = {"features": tf.constant(raw), "present_frames": tf.constant(info["num_frames"]),
-             "labels": tf.constant(GOLDEN.array(case, "labels"))}
+    batch = {
+        "features": tf.constant(raw),
+        "present_frames": tf.constant(info["num_frames"]),
+        "labels": tf.constant(GOLDEN.array(case, "labels")),
+    }
     if info["segment"]:
         return batch | {"label_weights": tf.constant(GOLDEN.array(case, "label_weights"))}
     return batch | {"num_frames": tf.constant(info["num_frames"])}
@@ -35,8 +38,13 @@ class Case:
         info = self.info
         assert (info["cl_temperature"], info["cl_lambda"]) == (info["final_temperature"], info["final_lambda"])
         self.model, self.variables = golden_models.mod_model(
-            info, (info["towers"], info["mix_number"]), GOLDEN, name, temperature=info["cl_temperature"],
-            distillation_weight=info["cl_lambda"])
+            info,
+            (info["towers"], info["mix_number"]),
+            GOLDEN,
+            name,
+            temperature=info["cl_temperature"],
+            distillation_weight=info["cl_lambda"],
+        )
         self.model.scaling.set_eigenvalues(np.load(golden_data.path("eigenvals.npy")))
         self.batch = _batch(name, info)
         self.start = self.values()
@@ -72,10 +80,32 @@ def test_no_unknown_arrays():
         assert {f"after{step}" for step in range(1, info["steps"] + 1)} | {"step0"} <= steps
         assert steps <= {f"{kind}{step}" for kind in ("step", "after") for step in range(info["steps"] + 1)}
         for step in steps:
-            GOLDEN.check_keys(AFTER if step.startswith("after") else {
-                *LOSSES, "grad_norm", "final_predictions", *(FIRST_STEP | {
-                    "clipped_grad_norm", "final_logit", "final_mix_weights", "tower_logits", "tower_predictions",
-                    "aux_predictions", "final_kl_per_example_tower"} if step == "step0" else ())}, name, "train", step)
+            GOLDEN.check_keys(
+                AFTER
+                if step.startswith("after")
+                else {
+                    *LOSSES,
+                    "grad_norm",
+                    "final_predictions",
+                    *(
+                        FIRST_STEP
+                        | {
+                            "clipped_grad_norm",
+                            "final_logit",
+                            "final_mix_weights",
+                            "tower_logits",
+                            "tower_predictions",
+                            "aux_predictions",
+                            "final_kl_per_example_tower",
+                        }
+                        if step == "step0"
+                        else ()
+                    ),
+                },
+                name,
+                "train",
+                step,
+            )
 
 
 def test_training_steps(case, close):
@@ -95,8 +125,13 @@ def test_training_steps(case, close):
 
     for step in range(info["steps"] + 1):
         if step and f"step{step}" in stored:
-            close(ITEM, "final_predictions, train", case.scores(training=True).probabilities,
-                  case.array("train", f"step{step}", "final_predictions"), **TRAIN)
+            close(
+                ITEM,
+                "final_predictions, train",
+                case.scores(training=True).probabilities,
+                case.array("train", f"step{step}", "final_predictions"),
+                **TRAIN,
+            )
         if f"step{step}" not in stored and step == info["steps"]:
             break
         terms, gradients = step_function()
@@ -126,8 +161,10 @@ def _check_losses(case, terms, step, close):
     kl = weight * np.array([sum(terms["kl"][f"{t}/{b}"] for b in branches) for t in towers])
     l2 = np.array([terms["l2"][str(t)] for t in towers]) / (len(towers) - np.arange(len(towers)))
     values = {
-        "loss_tower_mix_and_aux": ([[terms["bce"][str(t)], *(terms["bce"][f"{t}/{b}"] for b in branches)]
-                                    for t in towers], TRAIN),
+        "loss_tower_mix_and_aux": (
+            [[terms["bce"][str(t)], *(terms["bce"][f"{t}/{b}"] for b in branches)] for t in towers],
+            TRAIN,
+        ),
         "loss_final": (terms["bce"][""], TRAIN),
         "tower_kl": (kl, KL),
         "final_kl": (weight * sum(terms["kl"][str(t)] for t in towers), KL),
@@ -141,10 +178,17 @@ def _check_losses(case, terms, step, close):
 def _check_sums(case, terms, close):
     info, model = case.info, case.model
     total, label_loss = model.total_loss(terms), sum(terms["bce"].values())
-    each = [losses.l2_penalty([weight], info["l2_penalty"])
-            for subtree in model.subtrees for weight in subtree.regularized_weights]
-    values = {"total_loss": (total, TRAIN), "label_loss": (label_loss, TRAIN), "reg_loss": (total - label_loss, TRAIN),
-              "l2_each": (each, dict(relative=1e-5))}
+    each = [
+        losses.l2_penalty([weight], info["l2_penalty"])
+        for subtree in model.subtrees
+        for weight in subtree.regularized_weights
+    ]
+    values = {
+        "total_loss": (total, TRAIN),
+        "label_loss": (label_loss, TRAIN),
+        "reg_loss": (total - label_loss, TRAIN),
+        "l2_each": (each, dict(relative=1e-5)),
+    }
     assert set(values) == FIRST_STEP
     for name, (value, tolerance) in values.items():
         close(ITEM, name, value, case.array("train", "step0", name), **tolerance)
@@ -200,14 +244,23 @@ def test_scores(case, training, close):
         "final_logit": (output.logits, logits),
         "final_mix_weights": (output.weights, EVAL),
         "tower_logits": (tf.stack([tower.logits for tower in towers], 1), logits),
-        "aux_predictions": (tf.stack([tf.stack([leaf.probabilities for leaf in tower.children], 1)
-                                      for tower in towers], 1), probabilities),
+        "aux_predictions": (
+            tf.stack([tf.stack([leaf.probabilities for leaf in tower.children], 1) for tower in towers], 1),
+            probabilities,
+        ),
     }
     if training:
         values["tower_predictions"] = (tf.stack([tower.probabilities for tower in towers], 1), probabilities)
         values["final_kl_per_example_tower"] = (
-            tf.stack([losses.distillation_per_example(output.logits, tower.logits, case.info["final_temperature"])
-                      for tower in towers], 1), KL)
+            tf.stack(
+                [
+                    losses.distillation_per_example(output.logits, tower.logits, case.info["final_temperature"])
+                    for tower in towers
+                ],
+                1,
+            ),
+            KL,
+        )
     else:
         label_loss = losses.binary_cross_entropy(batch["labels"], output.probabilities, batch.get("label_weights"))
         values["label_loss"] = (label_loss, dict(relative=1e-5))

@@ -6,8 +6,9 @@ from keras import ops
 from tests import golden_data
 from tests.models import golden_models
 from tests.models.golden_models import EVAL, EVAL_LOGITS, TRAIN
-from youtube8m_mod import losses, tf1_names
+from youtube8m_mod import losses
 from youtube8m_mod.models.nextvlad import NeXtVLADModel
+from youtube8m_mod.tf1 import variable_names
 
 GOLDEN = golden_data.item("nextvlad_model")
 ITEM = "2 nextvlad_model"
@@ -26,17 +27,23 @@ def test_no_unknown_arrays():
 def test_model(case, close):
     info = GOLDEN.cases[case]
     training = info["is_training"]
-    leaf = NeXtVLADModel(golden_models.model_config(info, ()),
-                         unbiased_moving_variance=bool(info["gating_bn_fused_ops"]))
+    leaf = NeXtVLADModel(
+        golden_models.model_config(info, ()), unbiased_moving_variance=bool(info["gating_bn_fused_ops"])
+    )
     leaf.build((None, None, sum(golden_models.feature_sizes(info))))
-    variables = tf1_names.leaf_variables(leaf, info["scope"], SUFFIXES[info["cls"]])
+    variables = variable_names.leaf_variables(leaf, info["scope"], SUFFIXES[info["cls"]])
     golden_models.assign(variables, info, GOLDEN, _prefix(case))
     stages = _record_stages(leaf)
     output = leaf(golden_models.frames(info, GOLDEN, _prefix(case)), golden_models.num_frames(info), training=training)
 
     mode, logits = ("train", TRAIN) if training else ("eval", EVAL_LOGITS)
-    close(ITEM, f"predictions, {mode}", output.probabilities, GOLDEN.array(case, "predictions"),
-          **(TRAIN if training else EVAL))
+    close(
+        ITEM,
+        f"predictions, {mode}",
+        output.probabilities,
+        GOLDEN.array(case, "predictions"),
+        **(TRAIN if training else EVAL),
+    )
     for name, value in {"logits": output.logits, **stages}.items():
         close(ITEM, f"{name}, {mode}", value, GOLDEN.array(case, name), **logits)
     penalties = [losses.l2_penalty([weight], info["l2_penalty"]) for weight in leaf.regularized_weights]

@@ -12,9 +12,16 @@ from youtube8m_mod.models.size import check_memory, num_parameters
 PRETRAIN = config.PHASES["pretrain"]
 
 
-@pytest.mark.parametrize("name, overrides", [
-    ("nextvlad_tiny", ()), ("nextvlad_large_tiny", ()), ("dbof_tiny", ()), ("mix_nextvlad_tiny", ()),
-    ("mod_nextvlad_tiny", ("branching=2x1x3", "feature_sizes=48,16,8", "feature_names=rgb,audio,a/b", "groups=2"))])
+@pytest.mark.parametrize(
+    "name, overrides",
+    [
+        ("nextvlad_tiny", ()),
+        ("nextvlad_large_tiny", ()),
+        ("dbof_tiny", ()),
+        ("mix_nextvlad_tiny", ()),
+        ("mod_nextvlad_tiny", ("branching=2x1x3", "feature_sizes=48,16,8", "feature_names=rgb,audio,a/b", "groups=2")),
+    ],
+)
 def test_counts_what_is_built(name, overrides):
     model_config = config.model_config(name, [*overrides, "num_classes=9"])
     model = MOD(model_config, PRETRAIN)
@@ -27,8 +34,10 @@ def test_field_notes_counts():
     assert num_parameters(config.MODELS["nextvlad_large"]) == 324_353_826
 
 
-@pytest.mark.parametrize("overrides", [["clusters=10000000000"], ["branching=1000000x1000"], ["max_frames=1000000000"],
-                                       [f"num_classes={10**15}"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [["clusters=10000000000"], ["branching=1000000x1000"], ["max_frames=1000000000"], [f"num_classes={10**15}"]],
+)
 def test_what_cannot_fit_is_refused_before_it_is_built(monkeypatch, overrides):
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
     model_config = config.model_config("mod_nextvlad_tiny", overrides)
@@ -51,13 +60,17 @@ def test_expansion_is_a_number_above_zero(value):
 
 @pytest.mark.parametrize("text", [f"num_classes={10**300}", f"feature_sizes=16,{2**63}", f"branching={10**40}"])
 def test_counts_are_numbers_that_tensorflow_has(text):
-    with pytest.raises(UserError, match=f"{text.partition('=')[0]} must be at most 9223372036854775807, came"):
+    with pytest.raises(UserError, match=f"{text.partition('=')[0]} must be at most 9223372036854775807, got"):
         config.model_config("nextvlad_tiny", [text])
 
 
 def test_features_named_as_mediapipe_names_them():
     names = ("RGB/feature/floats", "AUDIO/feature/floats")
-    model = MOD(config.model_config("nextvlad_tiny", [
-        f"feature_names={','.join(names)}", "feature_sizes=32,32", "num_classes=5"]), PRETRAIN)
+    model = MOD(
+        config.model_config(
+            "nextvlad_tiny", [f"feature_names={','.join(names)}", "feature_sizes=32,32", "num_classes=5"]
+        ),
+        PRETRAIN,
+    )
     paths = [variable.path for variable in model.variables]
     assert len(set(paths)) == len(paths)

@@ -8,8 +8,19 @@ import numpy as np
 from youtube8m_mod.config import PHASES, ModelConfig
 from youtube8m_mod.models.mod import MOD
 
-SMALL = ModelConfig("small", feature_sizes=(24, 8), num_classes=20, max_frames=9, clusters=6, groups=4, expansion=2,
-                    hidden_size=16, gating_reduction=4, experts=3, sampled_frames=4)
+SMALL = ModelConfig(
+    "small",
+    feature_sizes=(24, 8),
+    num_classes=20,
+    max_frames=9,
+    clusters=6,
+    groups=4,
+    expansion=2,
+    hidden_size=16,
+    gating_reduction=4,
+    experts=3,
+    sampled_frames=4,
+)
 
 
 def trained_model(config=SMALL, segments=False, placement=None, seed=0, **fields):
@@ -39,4 +50,4 @@ def batch_of(model, present, frames=None, seed=0, quantized=True):
         features = (features * np.float32(4 / 255) + np.float32(4 / 512 - 2)).astype(np.float32)
     present = np.array(present, np.int32)
     attended = np.full_like(present, 5) if model.phase.segments else present
-    return {"features": features[:, :frames or model.frames], "num_frames": attended, "present_frames": present}
+    return {"features": features[:, : frames or model.frames], "num_frames": attended, "present_frames": present}

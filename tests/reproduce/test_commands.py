@@ -22,7 +22,7 @@ def parsed(text):
 def flags_of(script):
     """Names of the flags that a script defines, with those of the script that it imports."""
     names = ["finetune.py", "train.py"] if script == "finetune.py" else [script]
-    texts = [open(name, encoding="utf-8").read() for name in names]
+    texts = [open(f"youtube8m_mod/commands/{name}", encoding="utf-8").read() for name in names]
     return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", "".join(texts)))
 
 
@@ -48,8 +48,11 @@ def test_each_training_is_printed_once_and_before_its_use():
 
 
 def test_rows_of_the_paper_have_their_settings():
-    by_dir = {flags["train_dir"]: (script, flags) for script, flags in parsed(commands.full_scale())
-              if script != "inference.py"}
+    by_dir = {
+        flags["train_dir"]: (script, flags)
+        for script, flags in parsed(commands.full_scale())
+        if script != "inference.py"
+    }
     script, flags = by_dir["runs/finetune_mod_nextvlad_T20"]
     assert script == "finetune.py" and flags["temperature"] == "20"
     assert flags["pretrained_dir"] == "runs/pretrain_mod_nextvlad"
@@ -76,15 +79,22 @@ def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
     assert "0.64809" in out and "finetune.py" not in out
     __main__.main(["--dry_run", "--seeds=3,4", "--rows=nextvlad", f"--output_dir={tmp_path}"])
     assert capsys.readouterr().out.splitlines() == [
-        "pretrain_nextvlad, seed 3", "finetune_nextvlad, seed 3", "pretrain_nextvlad, seed 4",
-        "finetune_nextvlad, seed 4"]
+        "pretrain_nextvlad, seed 3",
+        "finetune_nextvlad, seed 3",
+        "pretrain_nextvlad, seed 4",
+        "finetune_nextvlad, seed 4",
+    ]
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("argv, message", [
-    (["--scale=full"], "--dry_run prints its commands"),
-    (["--dry_run", "--rows=dumy"], '--rows must be among .* came "dumy"'),
-    (["--dry_run", "--seeds=a"], '--seeds must be integers')])
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--scale=full"], "--dry_run prints its commands"),
+        (["--dry_run", "--rows=dumy"], '--rows must be among .* got "dumy"'),
+        (["--dry_run", "--seeds=a"], "--seeds must be integers"),
+    ],
+)
 def test_bad_arguments(argv, message):
     with pytest.raises(UserError, match=message):
         __main__.main(argv)
@@ -93,4 +103,5 @@ def test_bad_arguments(argv, message):
 def test_the_printed_commands_are_those_of_the_docs():
     with open("docs/full_scale.sh", encoding="utf-8") as file:
         assert file.read() == commands.full_scale() + "\n", (
-            "docs/full_scale.sh is what `python -m youtube8m_mod.reproduce --scale=full --dry_run` prints")
+            "docs/full_scale.sh is what `python -m youtube8m_mod.reproduce --scale=full --dry_run` prints"
+        )

@@ -14,9 +14,21 @@ from youtube8m_mod.reproduce.rows import ROWS
 from youtube8m_mod.reproduce.scale import QUICK
 
 TINY = dataclasses.replace(
-    QUICK, name="tiny", train_videos=40, test_videos=20, videos_per_shard=10, min_frames=15, max_frames=20,
-    num_classes=40, num_segment_classes=10, feature_sizes=(16, 8), clusters=8, hidden_size=8, pretrain_steps=4,
-    pretrain_batch=16)
+    QUICK,
+    name="tiny",
+    train_videos=40,
+    test_videos=20,
+    videos_per_shard=10,
+    min_frames=15,
+    max_frames=20,
+    num_classes=40,
+    num_segment_classes=10,
+    feature_sizes=(16, 8),
+    clusters=8,
+    hidden_size=8,
+    pretrain_steps=4,
+    pretrain_batch=16,
+)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,24 @@ import pytest
 
 from youtube8m_mod.reproduce import plots, tables
 from youtube8m_mod.reproduce.rows import (
-    CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, TRAININGS, VARIATIONS, Claim)
+    CLAIMS,
+    GAP_CLAIMS,
+    GAP_ROWS,
+    OPEN_QUESTIONS,
+    ROWS,
+    TRAININGS,
+    VARIATIONS,
+    Claim,
+)
 from youtube8m_mod.reproduce.scale import DEFAULT
 
 
 def entry(**test):
-    scores = {"test": test, "validation": {part: score / 2 for part, score in test.items()},
-              "train": {part: 0.9 for part in test}}
+    scores = {
+        "test": test,
+        "validation": {part: score / 2 for part, score in test.items()},
+        "train": {part: 0.9 for part in test},
+    }
     return {"scores": scores, "curve": [{"step": 1, "scores": scores}], "parameters": 1000}
 
 
@@ -36,9 +47,16 @@ def test_paired_differences_use_shared_seeds_only():
     assert tables.paired({0: 0.7}, {1: 0.7}) is None
 
 
-@pytest.mark.parametrize("values, expected", [
-    ([0.02, 0.021, 0.019], "confirmed"), ([-0.02, -0.021, -0.019], "contradicted"), ([0.02, -0.01, 0.0], "undecided"),
-    ([0.02], "one seed only"), ([], "not measured")])
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([0.02, 0.021, 0.019], "confirmed"),
+        ([-0.02, -0.021, -0.019], "contradicted"),
+        ([0.02, -0.01, 0.0], "undecided"),
+        ([0.02], "one seed only"),
+        ([], "not measured"),
+    ],
+)
 def test_verdict(values, expected):
     assert tables.verdict(tables.Summary.of(values)) == expected
 
@@ -49,16 +67,22 @@ def test_verdict_goes_by_student_not_by_sign():
 
 
 def test_scores_pick_training_part_and_partition():
-    entries = {"finetune_nextvlad/0": entry(root=0.5), "finetune_nextvlad/11": entry(root=0.6),
-               "finetune_nextvlad_large/0": entry(root=0.9)}
+    entries = {
+        "finetune_nextvlad/0": entry(root=0.5),
+        "finetune_nextvlad/11": entry(root=0.6),
+        "finetune_nextvlad_large/0": entry(root=0.9),
+    }
     assert tables.scores(entries, "finetune_nextvlad", "root") == {0: 0.5, 11: 0.6}
     assert tables.scores(entries, "finetune_nextvlad", "root", "validation") == {0: 0.25, 11: 0.3}
     assert tables.scores(entries, "finetune_nextvlad", "leaf") == {}
 
 
 def test_map_table_puts_differences_beside_the_paper():
-    entries = {f"{name}/{seed}": entry(root=score + 0.1 * seed, leaf=0.3)
-               for name, score in (("finetune_nextvlad", 0.5), ("finetune_mix_nextvlad_T20", 0.55)) for seed in (0, 1)}
+    entries = {
+        f"{name}/{seed}": entry(root=score + 0.1 * seed, leaf=0.3)
+        for name, score in (("finetune_nextvlad", 0.5), ("finetune_mix_nextvlad_T20", 0.55))
+        for seed in (0, 1)
+    }
     table = {row["row"]: row for row in tables.map_table(entries)}
     mixture = table["MixNeXtVLAD (T=20)"]
     assert mixture["MAP"] == "0.6000 ± 0.0707"
@@ -85,8 +109,10 @@ def test_words_follow_the_numbers():
     assert table[0]["paper (private)"] == "+0.1483"
     sentences = tables.in_words(table)
     assert sentences[0] == "Confirmed: up (+0.1990 ± 0.0010; on shared candidates +0.1990 ± 0.0010, confirmed)."
-    assert sentences[1] == ("Contradicted: the opposite holds for: down (-0.1990 ± 0.0010; on shared candidates "
-                            "-0.1990 ± 0.0010, contradicted).")
+    assert sentences[1] == (
+        "Contradicted: the opposite holds for: down (-0.1990 ± 0.0010; on shared candidates "
+        "-0.1990 ± 0.0010, contradicted)."
+    )
     assert sentences[2] == "Not measured: unknown."
 
 
@@ -117,13 +143,16 @@ def test_variations_change_what_they_say():
 
 def test_curves_of_seeds_that_differ_in_length():
     """Segments, and so steps, differ from seed to seed, and trainings end in any order."""
+
     def training(steps, score):
         scores = {"test": {"root": score, "shared root": score - 0.1, "leaf": score, "average": score}}
         return {"curve": [{"step": step, "scores": scores} for step in steps]}
 
-    entries = {"finetune_mix_nextvlad_T0/0": training((31, 62, 70), 0.5),
-               "finetune_mix_nextvlad_T20/1": training((30, 60, 68), 0.7),
-               "finetune_mix_nextvlad_T20/0": training((31, 62, 70), 0.6)}
+    entries = {
+        "finetune_mix_nextvlad_T0/0": training((31, 62, 70), 0.5),
+        "finetune_mix_nextvlad_T20/1": training((30, 60, 68), 0.7),
+        "finetune_mix_nextvlad_T20/0": training((31, 62, 70), 0.6),
+    }
     curve = plots._curve_by_seed(entries, "finetune_mix_nextvlad_T20", "root", "test", shared=True)
     assert [step for step, _ in curve] == [31, 62, 70]
     assert curve[0][1] == {0: pytest.approx(0.5), 1: pytest.approx(0.6)}

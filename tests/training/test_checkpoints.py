@@ -51,7 +51,7 @@ def saved(tmp_path):
 def damage(path, how):
     content = bytearray(path.read_bytes())
     if how == "cut":
-        path.write_bytes(content[:len(content) // 2])
+        path.write_bytes(content[: len(content) // 2])
     elif how == "flipped":
         content[len(content) // 2] ^= 0x10
         path.write_bytes(content)
@@ -69,13 +69,20 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(saved, caps
     fill(model, 0)
     state = checkpoints.restore_latest(str(train_dir), model, optimizer)
     assert state == checkpoints.new_state(20) and values(model) == {2.0} and optimizer.iterations == 20
-    assert re.search(r"warning: the checkpoint \S+checkpoint-00000030 is damaged \(.+\); taking the one before it",
-                     capsys.readouterr().err)
+    assert re.search(
+        r"warning: the checkpoint \S+checkpoint-00000030 is damaged \(.+\); taking the one before it",
+        capsys.readouterr().err,
+    )
 
 
-@pytest.mark.parametrize("error", [
-    tf.errors.UnavailableError(None, None, "come again"), tf.errors.ResourceExhaustedError(None, None, "come again"),
-    OSError(5, "come again")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.UnavailableError(None, None, "come again"),
+        tf.errors.ResourceExhaustedError(None, None, "come again"),
+        OSError(5, "come again"),
+    ],
+)
 def test_what_fails_for_the_moment_is_no_damage(saved, monkeypatch, error):
     train_dir, model, optimizer = saved
 
@@ -95,8 +102,16 @@ def test_only_damaged_checkpoints_are_an_error_that_names_the_last(saved):
         checkpoints.restore_latest(str(train_dir), model, optimizer)
 
 
-@pytest.mark.parametrize("content", ['{"step": 30, "place": -1}', '{"step": 30, "epoch": "x"}', '{"step": 20}', "[30]",
-                                     '{"step": 30, "interval": {"loss": []}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"step": 30, "place": -1}',
+        '{"step": 30, "epoch": "x"}',
+        '{"step": 20}',
+        "[30]",
+        '{"step": 30, "interval": {"loss": []}}',
+    ],
+)
 def test_a_state_that_no_run_has(saved, capsys, content):
     train_dir, model, _ = saved
     (train_dir / "checkpoint-00000030" / "state.json").write_text(content)

@@ -23,7 +23,7 @@ class CountingReader:
         self.counts = self
 
     def read(self, batch_size, *, seed, epoch, skip_batches):
-        order = np.random.default_rng([seed, epoch]).permutation(self.count)[skip_batches * batch_size:]
+        order = np.random.default_rng([seed, epoch]).permutation(self.count)[skip_batches * batch_size :]
         self.dataset = tf.data.Dataset.from_tensor_slices({"labels": order.astype(np.int64)}).batch(batch_size)
         return self
 
@@ -35,8 +35,12 @@ class CountingReader:
 
 
 @hypothesis.settings(max_examples=15, deadline=None)
-@hypothesis.given(strategies.integers(1, 9), strategies.integers(1, 7), strategies.integers(1, 3),
-                  strategies.one_of(strategies.none(), strategies.integers(1, 12)))
+@hypothesis.given(
+    strategies.integers(1, 9),
+    strategies.integers(1, 7),
+    strategies.integers(1, 3),
+    strategies.one_of(strategies.none(), strategies.integers(1, 12)),
+)
 def test_each_example_once_a_pass_from_any_place_on(count, size, epochs, max_steps):
     phase = tiny.run(batch_size=size, num_epochs=epochs, max_steps=max_steps).phase
     state, taken, places = new_state(), [], []
@@ -49,7 +53,7 @@ def test_each_example_once_a_pass_from_any_place_on(count, size, epochs, max_ste
     if max_steps is None:
         assert len(examples) == count * epochs
     for start in range(0, len(examples), count):
-        assert max(collections.Counter(examples[start:start + count]).values()) == 1
+        assert max(collections.Counter(examples[start : start + count]).values()) == 1
     for number, place in enumerate(places, 1):
         rest = [batch["labels"].numpy().tolist() for batch in batches(CountingReader(count), phase, 5, place)]
         assert rest == taken[number:]
@@ -58,8 +62,9 @@ def test_each_example_once_a_pass_from_any_place_on(count, size, epochs, max_ste
 @pytest.mark.parametrize("phase", ["pretrain", "finetune"])
 def test_records_of_files(data, phase):
     run = tiny.run(phase, batch_size=4, num_epochs=3)
-    reader = Reader(f"{data}/{'validate' if run.phase.segments else 'train'}-*.tfrecord", run.model,
-                    segments=run.phase.segments)
+    reader = Reader(
+        f"{data}/{'validate' if run.phase.segments else 'train'}-*.tfrecord", run.model, segments=run.phase.segments
+    )
     state, seen, places = new_state(), [], []
     for batch in batches(reader, run.phase, 0, state):
         starts = batch["start_times"].numpy() if run.phase.segments else [0] * len(batch["ids"])
@@ -69,7 +74,7 @@ def test_records_of_files(data, phase):
     assert len(seen) == 3 * records and records % 4
     assert set(collections.Counter(seen).values()) == {3}
     for start in range(0, len(seen), records):
-        assert len(set(seen[start:start + records])) == records
+        assert len(set(seen[start : start + records])) == records
     place, count = places[len(places) // 2]
     rest = [video for batch in batches(reader, run.phase, 0, place) for video in batch["ids"].numpy()]
     assert rest == [video for video, _ in seen[count:]]

@@ -5,8 +5,8 @@ import json
 import pytest
 import tensorflow as tf
 
-from tests.placed_models import FOUR, Run, batch
-from youtube8m_mod.placement import DataParallelPlacement, Placement, device_name
+from tests.distribution.placed_models import FOUR, Run, batch
+from youtube8m_mod.distribution.placement import DataParallelPlacement, Placement, device_name
 from youtube8m_mod.training import placement_report
 from youtube8m_mod.training.placement_report import ReportedStep
 
@@ -47,8 +47,9 @@ def test_everything_of_a_subtree_is_on_its_device(report):
     root = devices[FOUR[0]]
     assert root["forward_matmuls"] == FORWARD + 1
     assert root["backward_matmuls"] > devices[FOUR[1]]["backward_matmuls"]
-    parameters = sum(variable.shape.num_elements() for variable in
-                     (v.value for v in run.model.ordered_trainable_variables))
+    parameters = sum(
+        variable.shape.num_elements() for variable in (v.value for v in run.model.ordered_trainable_variables)
+    )
     assert sum(entry["parameters"] for entry in devices.values()) == parameters
 
 

@@ -44,11 +44,15 @@ def killed_at(trainer, step, after_update):
     return seen
 
 
-@pytest.mark.parametrize("case", [
-    dict(model=("branching=2",), name="mix_nextvlad_tiny", max_steps=9),
-    dict(name="dbof_tiny", max_steps=9),
-    dict(phase="finetune", num_epochs=4),
-], ids=["mixture", "dbof", "segments to the end of the epochs"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        dict(model=("branching=2",), name="mix_nextvlad_tiny", max_steps=9),
+        dict(name="dbof_tiny", max_steps=9),
+        dict(phase="finetune", num_epochs=4),
+    ],
+    ids=["mixture", "dbof", "segments to the end of the epochs"],
+)
 def test_resumed_run_equals_uninterrupted_run(data, tmp_path, eager, case):
     result = tiny.trainer(data, tmp_path / "whole", tiny.run(**case), checkpoint_steps=2).train()
     last = result["step"]
@@ -75,10 +79,21 @@ def test_sigkill_in_a_real_process(capfd):
 def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     train_dir = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "train.py", f"--train_data_pattern={data}/train-*.tfrecord", f"--train_dir={train_dir}",
-         "--model=nextvlad_tiny", "--rgb_eigenvalues=none", "--batch_size=4", "--log_steps=1",
-         *(f"--set={text}" for text in tiny.MODEL)],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+        [
+            sys.executable,
+            "train.py",
+            f"--train_data_pattern={data}/train-*.tfrecord",
+            f"--train_dir={train_dir}",
+            "--model=nextvlad_tiny",
+            "--rgb_eigenvalues=none",
+            "--batch_size=4",
+            "--log_steps=1",
+            *(f"--set={text}" for text in tiny.MODEL),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+    )
     deadline = time.monotonic() + 120
     while not os.path.exists(train_dir / "history.jsonl") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -86,8 +101,10 @@ def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGTERM
     (step,) = checkpoints.steps(train_dir)
-    assert f"stopped: SIGTERM came: step {step} is done and its checkpoint is in {train_dir}; the same command goes on " \
-           "from there." in stderr.splitlines()
+    assert (
+        f"stopped: SIGTERM received: step {step} is done and its checkpoint is in {train_dir}; the same command goes on "
+        "from there." in stderr.splitlines()
+    )
     assert "Traceback" not in stderr
 
 

@@ -71,8 +71,11 @@ def test_the_default_interval_waits_until_the_last_checkpoint_is_a_small_share(d
 def test_start_new_model_removes_the_run_and_nothing_else(data, tmp_path, eager):
     tiny.trainer(data, tmp_path, tiny.run(max_steps=3, seed=1)).train()
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"another configuration, it differs in seed \(there 1, now 2\); .*"
-                                        "--start_new_model"):
+    with pytest.raises(
+        UserError,
+        match=r"another configuration, it differs in seed \(there 1, now 2\); .*"
+        "--start_new_model",
+    ):
         tiny.trainer(data, tmp_path, tiny.run(max_steps=2, seed=2))
     tiny.trainer(data, tmp_path, tiny.run(max_steps=2, seed=2), start_new_model=True).train()
     assert checkpoints.steps(tmp_path) == [2]
@@ -86,6 +89,7 @@ def test_a_killed_start_anew_leaves_a_run_that_can_be_started(data, tmp_path, ea
 
     remove, removed = files.remove, []
     for deaths in range(1, 5):
+
         def dying_remove(path):
             if len(removed) == deaths:
                 raise KeyboardInterrupt
@@ -139,7 +143,7 @@ def test_a_corrupt_record_stops_the_run_with_file_and_offset(data, tmp_path, eag
     shutil.copytree(data, copy)
     path = copy / "train-00001-of-00003.tfrecord"
     content = path.read_bytes()
-    path.write_bytes(content[:len(content) // 2] + b"\xff" + content[len(content) // 2 + 1:])
+    path.write_bytes(content[: len(content) // 2] + b"\xff" + content[len(content) // 2 + 1 :])
     with pytest.raises(UserError, match=r"train-00001-of-00003.tfrecord, record 2: its checksum is wrong at byte \d"):
         tiny.trainer(copy, tmp_path / "run", tiny.run(max_steps=9), checkpoint_steps=1).train()
     path.write_bytes(content)
@@ -164,13 +168,13 @@ def test_a_damaged_log_is_told_by_line(tmp_path, line):
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.5, True])
 def test_a_seed_that_cannot_be(seed):
-    with pytest.raises(UserError, match="seed must be an integer from 0 to 2147483647, came"):
+    with pytest.raises(UserError, match="seed must be an integer from 0 to 2147483647, got"):
         tiny.run(max_steps=1, seed=seed)
 
 
 @pytest.mark.parametrize("name", ["checkpoint_steps", "keep_checkpoints", "log_steps"])
 def test_options_are_at_least_one(name):
-    with pytest.raises(UserError, match=f"{name} must be at least 1, came 0"):
+    with pytest.raises(UserError, match=f"{name} must be at least 1, got 0"):
         TrainingOptions(**{name: 0})
 
 

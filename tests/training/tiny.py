@@ -2,21 +2,41 @@
 
 import tensorflow as tf
 
-from youtube8m_mod import config
-from youtube8m_mod.data.composition import Settings
-from youtube8m_mod.data.miniature import write_miniature
+from youtube8m_mod import config, overrides
+from youtube8m_mod.miniature.composition import Settings
+from youtube8m_mod.miniature.writer import write_miniature
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
-DATA = dict(train_videos=14, validate_videos=6, test_videos=1, min_frames=10, max_frames=12, feature_names=("rgb",),
-            feature_sizes=(8,), num_classes=30, num_segment_classes=6, ratings_per_video=3, videos_per_shard=5)
-MODEL = ("feature_names=rgb", "feature_sizes=8", "num_classes=30", "max_frames=12", "clusters=2", "groups=2",
-         "expansion=1", "hidden_size=4", "gating_reduction=2")
+DATA = dict(
+    train_videos=14,
+    validate_videos=6,
+    test_videos=1,
+    min_frames=10,
+    max_frames=12,
+    feature_names=("rgb",),
+    feature_sizes=(8,),
+    num_classes=30,
+    num_segment_classes=6,
+    ratings_per_video=3,
+    videos_per_shard=5,
+)
+MODEL = (
+    "feature_names=rgb",
+    "feature_sizes=8",
+    "num_classes=30",
+    "max_frames=12",
+    "clusters=2",
+    "groups=2",
+    "expansion=1",
+    "hidden_size=4",
+    "gating_reduction=2",
+)
 
 
 def write_data(folder):
     """Writes the miniature; returns the folder as text."""
-    write_miniature(str(folder), config.override(Settings(), DATA))
+    write_miniature(str(folder), overrides.override(Settings(), DATA))
     return str(folder)
 
 
@@ -37,8 +57,11 @@ def trainer(data, train_dir, a_run, **options):
 def stored(train_dir, step):
     """{name: array} of a checkpoint."""
     reader = tf.train.load_checkpoint(f"{train_dir}/checkpoint-{step:08d}/variables")
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
-            if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+    }
 
 
 def assert_same(first, second):

@@ -1,6 +1,6 @@
 """Reads shards ahead of a run and reports what is in them and what is wrong with them.
 
-    python -m youtube8m_mod.data.check --data_pattern='<glob>' [--output_file=report.json]
+    python -m youtube8m_mod.data.check --data_pattern='<glob>' [--output_file=terminal.json]
 
 Checked are the framing and checksums of the files, the form of every record (as the reader would judge it, rated
 segments included), the ranges of labels and times, and that no id occurs twice. Exit code 0: all is well; 1: there are
@@ -14,12 +14,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod import files, report
-from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, override
-from youtube8m_mod.data import parse, records, shards, stream
+from youtube8m_mod import files, terminal
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
+from youtube8m_mod.data import parsing, records, shards, stream
+from youtube8m_mod.data.pass_counts import Tally
 from youtube8m_mod.data.reader import Reader
-from youtube8m_mod.data.tally import Tally
 from youtube8m_mod.errors import run_main
+from youtube8m_mod.overrides import override
 
 _BATCH = 64
 _OPEN_FILES = 16
@@ -50,7 +51,7 @@ def check(pattern, config):
     data = data.map(lambda *record: _measures(*record, spec), num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     found, classes, rated = [], np.zeros(spec.num_classes, np.int64), np.zeros(spec.num_classes, np.int64)
     file_numbers = {path.encode(): i for i, path in enumerate(reader.paths)}
-    with report.progress(unit=" records") as progress:
+    with terminal.progress(unit=" records") as progress:
         for batch in data.as_numpy_iterator():
             classes += batch.pop("class_counts")
             rated += batch.pop("rated_counts")
@@ -65,18 +66,27 @@ def check(pattern, config):
 
 def _measures(paths, indices, serialized, spec):
     """Numbers of each good record, and counts of classes over all of them."""
-    parsed = parse.fields(serialized, spec)
+    parsed = parsing.fields(serialized, spec)
     frames = parsed["splits"][1:] - parsed["splits"][:-1]
     empty = tf.zeros([0], tf.int64)
-    measures = {"path": paths, "index": indices, "frames": frames, "labels": parsed["labels"].row_lengths(),
-                "id_hash": tf.strings.to_hash_bucket_fast(parsed["id"], 2**63 - 1),
-                "class_counts": _bincount(parsed["labels"].values, spec), "rated_counts": _bincount(empty, spec)}
+    measures = {
+        "path": paths,
+        "index": indices,
+        "frames": frames,
+        "labels": parsed["labels"].row_lengths(),
+        "id_hash": tf.strings.to_hash_bucket_fast(parsed["id"], 2**63 - 1),
+        "class_counts": _bincount(parsed["labels"].values, spec),
+        "rated_counts": _bincount(empty, spec),
+    }
     if spec.segments:
         starts = parsed["starts"]
         past_end = starts + SEGMENT_FRAMES > frames[:, tf.newaxis]
-        measures |= {"ratings": starts.row_lengths(), "rated_counts": _bincount(parsed["classes"], spec),
-                     "right": tf.reduce_sum(starts.with_values(tf.cast(parsed["scores"], tf.int64)), axis=1),
-                     "past_end": tf.reduce_sum(tf.cast(past_end, tf.int64), axis=1)}
+        measures |= {
+            "ratings": starts.row_lengths(),
+            "rated_counts": _bincount(parsed["classes"], spec),
+            "right": tf.reduce_sum(starts.with_values(tf.cast(parsed["scores"], tf.int64)), axis=1),
+            "past_end": tf.reduce_sum(tf.cast(past_end, tf.int64), axis=1),
+        }
     return measures
 
 
@@ -86,24 +96,40 @@ def _bincount(values, spec):
 
 def _summary(paths, kind, counts, columns, classes, rated, seconds):
     size = sum(shards.size(path) for path in paths)
-    summary = {"kind": kind, "files": len(paths), "bytes": size, "records": counts.records,
-               "bad": dict(counts.bad.most_common()), "problems": [sentence for _, _, sentence in counts.problems]}
+    summary = {
+        "kind": kind,
+        "files": len(paths),
+        "bytes": size,
+        "records": counts.records,
+        "bad": dict(counts.bad.most_common()),
+        "problems": [sentence for _, _, sentence in counts.problems],
+    }
     if columns:
         frames, labels = columns["frames"], columns["labels"]
-        summary |= {"frames": {"min": int(frames.min()), "mean": float(frames.mean()), "max": int(frames.max())},
-                    "labels_per_video": float(labels.mean()), "videos_without_label": int((labels == 0).sum()),
-                    "classes": int((classes > 0).sum())}
+        summary |= {
+            "frames": {"min": int(frames.min()), "mean": float(frames.mean()), "max": int(frames.max())},
+            "labels_per_video": float(labels.mean()),
+            "videos_without_label": int((labels == 0).sum()),
+            "classes": int((classes > 0).sum()),
+        }
         if "ratings" in columns:
             ratings = int(columns["ratings"].sum())
-            summary |= {"rated_videos": int((columns["ratings"] > 0).sum()), "ratings": ratings,
-                        "right_ratings": int(columns["right"].sum()),
-                        "ratings_past_end": int(columns["past_end"].sum()),
-                        "rated_classes": int((rated > 0).sum())}
+            summary |= {
+                "rated_videos": int((columns["ratings"] > 0).sum()),
+                "ratings": ratings,
+                "right_ratings": int(columns["right"].sum()),
+                "ratings_past_end": int(columns["past_end"].sum()),
+                "rated_classes": int((rated > 0).sum()),
+            }
         again, earlier = _duplicates(columns)
         file, index = columns["file"], columns["index"]
-        summary |= {"duplicate_ids": len(again), "duplicates": [
-            f"{paths[file[i]]}, record {index[i]} has the id of {paths[file[j]]}, record {index[j]}."
-            for i, j in zip(again[:_KEPT], earlier[:_KEPT])]}
+        summary |= {
+            "duplicate_ids": len(again),
+            "duplicates": [
+                f"{paths[file[i]]}, record {index[i]} has the id of {paths[file[j]]}, record {index[j]}."
+                for i, j in zip(again[:_KEPT], earlier[:_KEPT])
+            ],
+        }
     return summary | {"seconds": seconds, "mb_per_s": size / 1e6 / seconds}
 
 
@@ -125,20 +151,27 @@ def main(argv):
     parser.add_argument("--output_file", help="writes the report there as JSON too")
     args = parser.parse_args(argv)
     # A model is not built: "dbof" asks no more of the sizes than that they are sizes.
-    config = override(ModelConfig("check", pooling="dbof"), [
-        f"feature_names={args.feature_names}", f"feature_sizes={args.feature_sizes}",
-        f"num_classes={args.num_classes}"])
+    config = override(
+        ModelConfig("check", pooling="dbof"),
+        [
+            f"feature_names={args.feature_names}",
+            f"feature_sizes={args.feature_sizes}",
+            f"num_classes={args.num_classes}",
+        ],
+    )
     summary = check(args.data_pattern, config)
     if args.output_file:
         files.write_json(args.output_file, summary)
     lists = {"problems": summary["problems"], "duplicates": summary.get("duplicates", [])}
-    print(report.format_table([{"what": what, "value": value} for what, value in _flat(summary)]))
+    print(terminal.format_table([{"what": what, "value": value} for what, value in _flat(summary)]))
     for name, sentences in lists.items():
         for sentence in sentences[:_SHOWN]:
             print(sentence)
         if len(sentences) > _SHOWN:
-            print(f"... {len(sentences) - _SHOWN:,} more {name}" + (f" in {args.output_file}." if args.output_file else
-                                                                    "; --output_file lists them."))
+            print(
+                f"... {len(sentences) - _SHOWN:,} more {name}"
+                + (f" in {args.output_file}." if args.output_file else "; --output_file lists them.")
+            )
     return 1 if summary["bad"] or summary.get("duplicate_ids") else 0
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.data import parse, records, shards, stream
-from youtube8m_mod.data.detect import detect
-from youtube8m_mod.data.tally import Tally
+from youtube8m_mod.data import parsing, records, shards, stream
+from youtube8m_mod.data.pass_counts import Tally
+from youtube8m_mod.data.record_kind import detect
 from youtube8m_mod.errors import UserError
 
 _OPEN_FILES = 16
@@ -54,10 +54,20 @@ class Reader:
         UserError: naming the pattern, the file or the record.
     """
 
-    def __init__(self, data_pattern, config, *, segments=False, max_frames=None, skip_bad_records=False,
-                 max_bad_share=0.01, num_shards=1, shard_index=0):
+    def __init__(
+        self,
+        data_pattern,
+        config,
+        *,
+        segments=False,
+        max_frames=None,
+        skip_bad_records=False,
+        max_bad_share=0.01,
+        num_shards=1,
+        shard_index=0,
+    ):
         if not 0 <= max_bad_share <= 1:
-            raise UserError(f"max_bad_share must be from 0 to 1, came {max_bad_share}.")
+            raise UserError(f"max_bad_share must be from 0 to 1, got {max_bad_share}.")
         self.paths = shards.list_shards(data_pattern, num_shards, shard_index)
         self.spec = detect(self.paths, config, segments, skip_bad_records)
         whole = self.spec.kind == records.VIDEO_LEVEL
@@ -65,11 +75,14 @@ class Reader:
         self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
         self._known_files = set()  # Looked through by an earlier pass.
         # Traced once, not in every pass.
-        self._examples = tf.function(functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),
-                                     input_signature=[tf.TensorSpec([None], tf.string)])
+        self._examples = tf.function(
+            functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),
+            input_signature=[tf.TensorSpec([None], tf.string)],
+        )
 
-    def read(self, batch_size, *, seed=None, epoch=0, skip_batches=0, drop_remainder=False, paths=None,
-             shuffle_buffer=None):
+    def read(
+        self, batch_size, *, seed=None, epoch=0, skip_batches=0, drop_remainder=False, paths=None, shuffle_buffer=None
+    ):
         """One pass over the files: each record once.
 
         Args:
@@ -86,7 +99,7 @@ class Reader:
             `Batches`.
         """
         if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, came {batch_size}.")
+            raise UserError(f"batch_size must be at least 1, got {batch_size}.")
         tally = Tally(self.spec, self.skip_bad_records, self.max_bad_share, known=self._known_files)
         paths = self.paths if paths is None else list(paths)
         random = None if seed is None else np.random.default_rng([seed, epoch])
@@ -111,10 +124,11 @@ class Reader:
 
     def _parse_batch(self, tally, paths, indices, serialized):
         """From records to examples; an empty batch where one is bad."""
-        nothing = (False, parse.nothing(self.spec, self.max_frames))
+        nothing = (False, parsing.nothing(self.spec, self.max_frames))
         good, batch = stream.attempt(self._examples, (serialized,), nothing)
-        tf.cond(good, lambda: True,
-                lambda: tf.reduce_all(stream.tell(tally.sift, [paths, indices, serialized], [None])))
+        tf.cond(
+            good, lambda: True, lambda: tf.reduce_all(stream.tell(tally.sift, [paths, indices, serialized], [None]))
+        )
         if self.spec.segments:
             past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
             tf.cond(past_end > 0, lambda: stream.tell(tally.past_end, [past_end]), lambda: False)
@@ -163,7 +177,10 @@ def _shuffled(data, random, buffer):
 
 def _examples(serialized, spec, max_frames):
     """(all records are good, a batch of the videos or of all their rated segments; an empty one where they are not)"""
-    parsed = parse.fields(serialized, spec)
-    make = functools.partial(parse.segments, parsed, spec) if spec.segments else functools.partial(
-        parse.videos, parsed, spec, max_frames)
-    return parsed["valid"], tf.cond(parsed["valid"], make, lambda: parse.nothing(spec, max_frames))
+    parsed = parsing.fields(serialized, spec)
+    make = (
+        functools.partial(parsing.segments, parsed, spec)
+        if spec.segments
+        else functools.partial(parsing.videos, parsed, spec, max_frames)
+    )
+    return parsed["valid"], tf.cond(parsed["valid"], make, lambda: parsing.nothing(spec, max_frames))

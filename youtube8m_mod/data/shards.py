@@ -21,10 +21,11 @@ def list_shards(pattern, num_shards=1, shard_index=0):
     if not paths:
         raise UserError(f'No file matches "{pattern}".')
     if not 0 <= shard_index < num_shards:
-        raise UserError(f"shard_index must be from 0 to {num_shards - 1} (num_shards - 1), came {shard_index}.")
+        raise UserError(f"shard_index must be from 0 to {num_shards - 1} (num_shards - 1), got {shard_index}.")
     if num_shards > len(paths):
-        raise UserError(f'num_shards must be at most {len(paths)}, the number of files that match "{pattern}", '
-                        f"came {num_shards}.")
+        raise UserError(
+            f'num_shards must be at most {len(paths)}, the number of files that match "{pattern}", got {num_shards}.'
+        )
     paths = paths[shard_index::num_shards]
     for path in paths:
         if not is_remote(path):
@@ -42,8 +43,10 @@ def check_readable(path):
         raise UserError(f"Cannot read {path}: it is a directory, a TFRecord file was expected.")
     with files.open_file(path, "rb") as file:
         if file.read(2) == b"\x1f\x8b":
-            raise UserError(f"Cannot read {path}: it is a gzip file, a TFRecord file that is not compressed was "
-                            "expected (gunzip it).")
+            raise UserError(
+                f"Cannot read {path}: it is a gzip file, a TFRecord file that is not compressed was "
+                "expected (gunzip it)."
+            )
 
 
 def size(path):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from youtube8m_mod.data import parse, shards
+from youtube8m_mod.data import parsing, shards
 
 CHUNK = 16  # Records that go through the stages together.
 _READ_BUFFER = 1 << 20
@@ -44,8 +44,9 @@ def numbered(paths, tally, open_files):
     data = tf.data.Dataset.from_tensor_slices(paths).with_options(_options())
     if open_files == 1:
         return data.flat_map(read_file).unbatch()
-    return data.interleave(read_file, cycle_length=min(open_files, len(paths)),
-                           num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return data.interleave(
+        read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE
+    ).unbatch()
 
 
 def _options():
@@ -69,7 +70,7 @@ def only_good(data, spec, tally):
     """The records of a `numbered` stream that can be read; the tally hears of the others."""
 
     def all_valid(serialized):
-        return parse.fields(serialized, spec)["valid"]
+        return parsing.fields(serialized, spec)["valid"]
 
     def keep_good(paths, indices, serialized):
         def sifted():

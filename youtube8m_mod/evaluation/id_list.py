@@ -22,7 +22,7 @@ class IdList:
 
     def __init__(self, text):
         self._text = np.frombuffer(text + bytes(_WORD), np.uint8)
-        blanks = np.flatnonzero(self._text[:len(text)] == _SPACE)
+        blanks = np.flatnonzero(self._text[: len(text)] == _SPACE)
         self._starts = np.concatenate([[0], blanks + 1])
         self._ends = np.concatenate([blanks, [len(text)]])
         filled = self._ends > self._starts
@@ -35,7 +35,7 @@ class IdList:
 
     def __getitem__(self, index):
         """The id at a place, as bytes."""
-        return self._text[self._starts[index]:self._ends[index]].tobytes()
+        return self._text[self._starts[index] : self._ends[index]].tobytes()
 
     def cut(self, count):
         """Keeps the first `count` ids."""
@@ -45,7 +45,7 @@ class IdList:
         """Places of the ids that are not `<video id>:<digits>`, int (m,)."""
         if not len(self):
             return np.empty(0, np.intp)
-        text = self._text[:self._ends[-1]]
+        text = self._text[: self._ends[-1]]
         colons = np.flatnonzero(text == _COLON)
         wrong = np.zeros(len(self), bool)
         if colons.size != len(self) or (colons < self._starts).any() or (colons >= self._ends).any():
@@ -86,8 +86,11 @@ class IdList:
         spots = np.searchsorted(ids.keys, keys)
         spots[spots == len(ids.keys)] = 0
         hit = ids.keys[spots] == keys if len(ids.keys) else np.zeros(0, bool)
-        pairs = [(place, member) for place, spot in zip(places[hit].tolist(), spots[hit].tolist())
-                 if (member := ids.member(spot, self[place])) is not None]
+        pairs = [
+            (place, member)
+            for place, spot in zip(places[hit].tolist(), spots[hit].tolist())
+            if (member := ids.member(spot, self[place])) is not None
+        ]
         return tuple(np.array(column, np.intp) for column in (zip(*pairs) if pairs else ((), ())))
 
     def _hash(self):

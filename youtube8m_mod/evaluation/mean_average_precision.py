@@ -7,13 +7,13 @@ import numpy as np
 
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
-from youtube8m_mod.localization.submission import HEADER, read_submission
+from youtube8m_mod.formats.submission import HEADER, read_submission
 
 MODES = {
     "paper": "Eq. (8): the mean over all classes with positives; what is wrong in the submission is an error",
     "author": "Eq. (8) as the metric of the authors' repository: an id that occurs twice counts twice",
     "starter": "Google's evaluator: the mean over the classes of the submission only; the last id of each line is lost "
-               "to its line end; an id that occurs twice counts twice",
+    "to its line end; an id that occurs twice counts twice",
 }
 NUM_CLASSES = 3862
 
@@ -118,9 +118,9 @@ def evaluate(submission, labels, top_n=100_000, mode="paper", strict=True, num_c
         UserError: with line and class of what is wrong.
     """
     if mode not in MODES:
-        raise UserError(f'mode must be one of {", ".join(MODES)}, came "{mode}".')
+        raise UserError(f'mode must be one of {", ".join(MODES)}, got "{mode}".')
     if top_n < 0:
-        raise UserError(f"top_n must be at least 1, or 0 for all, came {top_n}.")
+        raise UserError(f"top_n must be at least 1, or 0 for all, got {top_n}.")
     tally = _Problems()
     results, header, seen = {}, False, {}
     counts = collections.Counter(lines=0, ids=0, rated_ids=0, classes_without_ratings=0, classes_without_positives=0)
@@ -152,8 +152,9 @@ def evaluate(submission, labels, top_n=100_000, mode="paper", strict=True, num_c
     absent = [c for c in labels.scored_classes if c not in results]
     counts["classes_missing"] = len(absent)
     if mode != "starter":
-        results |= {c: ClassResult(c, 0.0, labels.num_positives[c], len(labels[c]), 0, np.zeros(0, bool), True)
-                    for c in absent}
+        results |= {
+            c: ClassResult(c, 0.0, labels.num_positives[c], len(labels[c]), 0, np.zeros(0, bool), True) for c in absent
+        }
     counts["classes_scored"] = len(results)
     scored = [results[c] for c in sorted(results)]
     return Result(mode, top_n, scored, dict(counts), tally.problems, tally.counts, header)
@@ -165,7 +166,7 @@ def _check(ids, text, number, shown, tally):
         segment = ids[place]
         if place == len(ids) - 1 and not IdList(segment.rstrip(b"\r\n")).malformed().size:
             continue  # In mode "starter" the line's end is still there.
-        tally.add(number, shown, "malformed id", f"id {place + 1} must be <video id>:<start>, came {_show(segment)}")
+        tally.add(number, shown, "malformed id", f"id {place + 1} must be <video id>:<start>, got {_show(segment)}")
     repeated = ids.repeated()
     for place in repeated.tolist():
         tally.add(number, shown, "duplicate id", f"id {place + 1}, {_show(ids[place])}, stands before already")
@@ -179,8 +180,14 @@ def _score(ids, labels, class_id, top_n, ignored):
     if len(ignored):
         members = members[~np.isin(places, ignored)]
     relevance = labels.positive[members]
-    return ClassResult(class_id, average_precision(relevance, labels.num_positives), labels.num_positives, len(labels),
-                       len(ids), relevance)
+    return ClassResult(
+        class_id,
+        average_precision(relevance, labels.num_positives),
+        labels.num_positives,
+        len(labels),
+        len(ids),
+        relevance,
+    )
 
 
 def _class_id(name, num_classes):

@@ -53,15 +53,21 @@ def _average_precisions(pyplot, ordered, names, shown, title):
     curve.fill_between(places, values, step="mid", color="#4393c3", alpha=0.35, linewidth=0)
     curve.step(places, values, where="mid", color="#2166ac", linewidth=1.4)
     curve.axhline(values.mean(), color="#444444", linestyle="--", linewidth=1)
-    curve.annotate(title, (places[-1], values.mean()), xytext=(0, 4), textcoords="offset points", ha="right",
-                   color="#444444")
-    curve.set(xlim=(0.5, len(values) + 0.5), ylim=(0, 1), xlabel="class, by its average precision",
-              ylabel="average precision", title=f"Average precision of {len(values):,} classes")
+    curve.annotate(
+        title, (places[-1], values.mean()), xytext=(0, 4), textcoords="offset points", ha="right", color="#444444"
+    )
+    curve.set(
+        xlim=(0.5, len(values) + 0.5),
+        ylim=(0, 1),
+        xlabel="class, by its average precision",
+        ylabel="average precision",
+        title=f"Average precision of {len(values):,} classes",
+    )
     extremes = ordered if len(ordered) <= 2 * shown else ordered[:shown] + ordered[-shown:]
     colors = [_BEST if i < len(extremes) / 2 else _WORST for i in range(len(extremes))]
     heights = [c.average_precision for c in extremes]
     rows = np.arange(len(extremes), dtype=float)
-    rows[len(rows) // 2:] += 0.6 * (len(ordered) > 2 * shown)  # A gap stands for the classes between.
+    rows[len(rows) // 2 :] += 0.6 * (len(ordered) > 2 * shown)  # A gap stands for the classes between.
     bars.barh(rows, heights, color=colors, height=0.75)
     for row, height in zip(rows, heights):
         bars.text(height + 0.01, row, f"{height:.3f}", va="center", fontsize=8)
@@ -81,8 +87,14 @@ def _precision_recalls(pyplot, ordered, names, shown, title):
         colors = pyplot.get_cmap(colormap)(np.linspace(0.05, 0.85, len(chosen)))
         for result, color in zip(chosen, colors):
             recall, precision = precision_recall(result)
-            panel.plot(recall, precision, color=color, linewidth=1.6, marker="o" if len(recall) < 3 else None,
-                       label=f"{_name(result, names)}  AP {result.average_precision:.3f}, {result.positives} positives")
+            panel.plot(
+                recall,
+                precision,
+                color=color,
+                linewidth=1.6,
+                marker="o" if len(recall) < 3 else None,
+                label=f"{_name(result, names)}  AP {result.average_precision:.3f}, {result.positives} positives",
+            )
         panel.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", title=heading)
         if chosen:
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=8, frameon=False)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from youtube8m_mod import files, report
+from youtube8m_mod import files, terminal
 from youtube8m_mod.errors import UserError
 
 _SHOWN = 5  # Best and worst classes in the table.
@@ -19,17 +19,29 @@ def read_label_names(path):
 
 def class_rows(result, names):
     """A dict for every scored class: class, name, average_precision, positives, rated, listed, rated_listed, found."""
-    return [{
-        "class": c.class_id, "name": names.get(c.class_id, ""), "average_precision": c.average_precision,
-        "positives": c.positives, "rated": c.rated, "listed": c.listed, "rated_listed": len(c.relevance),
-        "found": c.found, "missing": c.missing,
-    } for c in result.classes]
+    return [
+        {
+            "class": c.class_id,
+            "name": names.get(c.class_id, ""),
+            "average_precision": c.average_precision,
+            "positives": c.positives,
+            "rated": c.rated,
+            "listed": c.listed,
+            "rated_listed": len(c.relevance),
+            "found": c.found,
+            "missing": c.missing,
+        }
+        for c in result.classes
+    ]
 
 
 def map_json(result, names, labels):
     """A `Result` as a JSON-able dict."""
     return {
-        "mode": result.mode, "top_n": result.top_n, "map": result.map, "recall": result.recall,
+        "mode": result.mode,
+        "top_n": result.top_n,
+        "map": result.map,
+        "recall": result.recall,
         "precision": result.precision,
         "counts": counts(result, labels),
         "problems": dict(result.problem_counts),
@@ -68,18 +80,26 @@ def map_tables(result, names, labels):
         {"": "ids listed", "value": told["ids_in_submission"], "note": ""},
         {"": "rated ids scored", "value": told["rated_ids_scored"], "note": f"of {told['ratings']:,} ratings"},
     ]
-    tables = [report.format_table(rows)]
+    tables = [terminal.format_table(rows)]
     ordered = sorted(class_rows(result, names), key=lambda row: (-row["average_precision"], row["class"]))
     if len(ordered) > 2 * _SHOWN:
         ordered = ordered[:_SHOWN] + ordered[-_SHOWN:]
-    columns = ["class", *(["name"] if names else []), "average_precision", "positives", "rated_listed", "found",
-               "listed"]
+    columns = [
+        "class",
+        *(["name"] if names else []),
+        "average_precision",
+        "positives",
+        "rated_listed",
+        "found",
+        "listed",
+    ]
     if ordered:
-        tables += ["best and worst classes", report.format_table(ordered, columns)]
+        tables += ["best and worst classes", terminal.format_table(ordered, columns)]
     return "\n\n".join(tables)
 
 
 def video_table(scores):
     """The text for `VideoScores`."""
-    return report.format_table([{"": name.replace("_", " "), "value": value}
-                                for name, value in dataclasses.asdict(scores).items()])
+    return terminal.format_table(
+        [{"": name.replace("_", " "), "value": value} for name, value in dataclasses.asdict(scores).items()]
+    )

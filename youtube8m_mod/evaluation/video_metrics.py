@@ -53,9 +53,13 @@ def video_scores(labels, predictions):
     total = sum(map(len, labels.values()))
     return VideoScores(
         gap=global_average_precision(np.concatenate(probabilities or [[]]), np.concatenate(correct or [[]]), total),
-        hit_at_1=hits / max(len(labels), 1), perr=precision / max(len(labels), 1), videos=len(labels),
-        videos_without_predictions=len(labels) - len(predicted), videos_without_labels=unlabelled,
-        unknown_videos=unknown)
+        hit_at_1=hits / max(len(labels), 1),
+        perr=precision / max(len(labels), 1),
+        videos=len(labels),
+        videos_without_predictions=len(labels) - len(predicted),
+        videos_without_labels=unlabelled,
+        unknown_videos=unknown,
+    )
 
 
 def global_average_precision(probabilities, correct, num_labels):

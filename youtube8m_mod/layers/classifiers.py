@@ -27,8 +27,12 @@ class LogisticClassifier(keras.layers.Layer):
         self.num_classes, self.training_rows = num_classes, training_rows
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.num_classes), autocast=False,
-                                      initializer=slim_variance_scaling())
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.num_classes),
+            autocast=False,
+            initializer=slim_variance_scaling(),
+        )
         self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
 
     @property
@@ -68,12 +72,15 @@ class MixtureOfExpertsClassifier(keras.layers.Layer):
 
     def build(self, input_shape):
         size = input_shape[-1]
-        self.gate_kernel = self.add_weight(name="gate_kernel", shape=(size, self.num_classes * (self.experts + 1)),
-                                           initializer="glorot_uniform")
-        self.expert_kernel = self.add_weight(name="expert_kernel", shape=(size, self.num_classes * self.experts),
-                                             initializer="glorot_uniform")
-        self.expert_bias = self.add_weight(name="expert_bias", shape=(self.num_classes * self.experts,),
-                                           initializer="zeros")
+        self.gate_kernel = self.add_weight(
+            name="gate_kernel", shape=(size, self.num_classes * (self.experts + 1)), initializer="glorot_uniform"
+        )
+        self.expert_kernel = self.add_weight(
+            name="expert_kernel", shape=(size, self.num_classes * self.experts), initializer="glorot_uniform"
+        )
+        self.expert_bias = self.add_weight(
+            name="expert_bias", shape=(self.num_classes * self.experts,), initializer="zeros"
+        )
 
     @property
     def regularized_weights(self):

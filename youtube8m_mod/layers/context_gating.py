@@ -33,7 +33,7 @@ class ContextGating(keras.layers.Layer):
         size = input_shape[-1]
         reduced = size // self.reduction
         if not reduced:
-            raise ValueError(f"Expected at least {self.reduction} features to reduce, came input shape {input_shape}.")
+            raise ValueError(f"Expected at least {self.reduction} features to reduce, got input shape {input_shape}.")
         self.squeeze = self.add_weight(name="squeeze", shape=(size, reduced), initializer=slim_variance_scaling())
         self.excite = self.add_weight(name="excite", shape=(reduced, size), initializer=slim_variance_scaling())
         self.norm.build((None, reduced))
@@ -44,5 +44,7 @@ class ContextGating(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "reduction": self.reduction, "unbiased_moving_variance": self.unbiased_moving_variance,
-            "momentum": self.momentum}
+            "reduction": self.reduction,
+            "unbiased_moving_variance": self.unbiased_moving_variance,
+            "momentum": self.momentum,
+        }

@@ -35,30 +35,47 @@ class DeepBagOfFrames(keras.layers.Layer):
         `(batch, H)`.
     """
 
-    def __init__(self, clusters, hidden_size, sampled_frames=30, activation="sigmoid", pooling="max",
-                 l2_normalize=True, unbiased_moving_variance=False, momentum=0.999, seed=None,
-                 **kwargs):
+    def __init__(
+        self,
+        clusters,
+        hidden_size,
+        sampled_frames=30,
+        activation="sigmoid",
+        pooling="max",
+        l2_normalize=True,
+        unbiased_moving_variance=False,
+        momentum=0.999,
+        seed=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.clusters, self.hidden_size, self.sampled_frames = clusters, hidden_size, sampled_frames
         if activation not in ("sigmoid", "relu6") or pooling not in ("max", "average"):
-            raise ValueError('Expected activation "sigmoid" or "relu6" and pooling "max" or "average", '
-                             f'came "{activation}" and "{pooling}".')
+            raise ValueError(
+                'Expected activation "sigmoid" or "relu6" and pooling "max" or "average", '
+                f'got "{activation}" and "{pooling}".'
+            )
         self.activation, self.pooling = activation, pooling
         self.l2_normalize, self.seed = l2_normalize, seed
         self.unbiased_moving_variance, self.momentum = unbiased_moving_variance, momentum
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.input_norm, self.cluster_norm, self.hidden_norm = (
             BatchNormalization(unbiased_moving_variance, momentum, name=name, dtype=self.dtype_policy)
-            for name in ("input_norm", "cluster_norm", "hidden_norm"))
+            for name in ("input_norm", "cluster_norm", "hidden_norm")
+        )
 
     def build(self, input_shape):
         size = input_shape[-1]
         self.cluster_kernel = self.add_weight(
-            name="cluster_kernel", shape=(size, self.clusters),
-            initializer=keras.initializers.RandomNormal(stddev=size**-0.5))
+            name="cluster_kernel",
+            shape=(size, self.clusters),
+            initializer=keras.initializers.RandomNormal(stddev=size**-0.5),
+        )
         self.hidden_kernel = self.add_weight(
-            name="hidden_kernel", shape=(self.clusters, self.hidden_size),
-            initializer=keras.initializers.RandomNormal(stddev=self.clusters**-0.5))
+            name="hidden_kernel",
+            shape=(self.clusters, self.hidden_size),
+            initializer=keras.initializers.RandomNormal(stddev=self.clusters**-0.5),
+        )
         self.input_norm.build((None, None, size))
         self.cluster_norm.build((None, None, self.clusters))
         self.hidden_norm.build((None, self.hidden_size))
@@ -69,11 +86,11 @@ class DeepBagOfFrames(keras.layers.Layer):
         if self.l2_normalize:
             squared_norm = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
             inputs = inputs * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
-        frames = ops.take_along_axis(inputs, frame_index[:, :, None], axis=1)           # (B, S, N)
+        frames = ops.take_along_axis(inputs, frame_index[:, :, None], axis=1)  # (B, S, N)
         frames = self.input_norm(frames, training=training)
         bag = self.cluster_norm(ops.matmul(frames, self.cluster_kernel), training=training)
         squash = ops.sigmoid if self.activation == "sigmoid" else ops.relu6
-        bag = (ops.max if self.pooling == "max" else ops.mean)(squash(bag), axis=1)     # (B, clusters)
+        bag = (ops.max if self.pooling == "max" else ops.mean)(squash(bag), axis=1)  # (B, clusters)
         return squash(self.hidden_norm(ops.matmul(bag, self.hidden_kernel), training=training))
 
     def _draw(self, inputs, num_frames, training):
@@ -85,10 +102,17 @@ class DeepBagOfFrames(keras.layers.Layer):
             position = ops.broadcast_to((ops.arange(count, dtype="float32") + 0.5) / count, (batch, count))
         if num_frames is None:
             num_frames = ops.full((batch,), frames)
-        return ops.cast(position * ops.cast(num_frames, "float32")[:, None], "int32")   # floor: both are >= 0
+        return ops.cast(position * ops.cast(num_frames, "float32")[:, None], "int32")  # floor: both are >= 0
 
     def get_config(self):
         return super().get_config() | {
-            "clusters": self.clusters, "hidden_size": self.hidden_size, "sampled_frames": self.sampled_frames,
-            "activation": self.activation, "pooling": self.pooling, "l2_normalize": self.l2_normalize,
-            "unbiased_moving_variance": self.unbiased_moving_variance, "momentum": self.momentum, "seed": self.seed}
+            "clusters": self.clusters,
+            "hidden_size": self.hidden_size,
+            "sampled_frames": self.sampled_frames,
+            "activation": self.activation,
+            "pooling": self.pooling,
+            "l2_normalize": self.l2_normalize,
+            "unbiased_moving_variance": self.unbiased_moving_variance,
+            "momentum": self.momentum,
+            "seed": self.seed,
+        }

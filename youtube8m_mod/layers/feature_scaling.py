@@ -37,10 +37,10 @@ class FeatureScaling(keras.layers.Layer):
     def build(self, input_shape):
         width = input_shape[-1]
         if self.whitened_size > width:
-            raise ValueError(f"Expected at least {self.whitened_size} features, came input shape {input_shape}.")
+            raise ValueError(f"Expected at least {self.whitened_size} features, got input shape {input_shape}.")
         self.scale = self.add_weight(name="scale", shape=(width,), initializer="ones", trainable=False)
         offset = np.zeros(width, np.float32)
-        offset[:self.whitened_size] = WHITENED_OFFSET
+        offset[: self.whitened_size] = WHITENED_OFFSET
         self.offset = offset
 
     def call(self, features, present_frames=None):
@@ -57,13 +57,19 @@ class FeatureScaling(keras.layers.Layer):
         """Sets the scale from the dataset's PCA eigenvalues, `(n,)` or `(n, 1)`, n >= whitened_size."""
         eigenvalues = np.asarray(eigenvalues)
         flat = eigenvalues.reshape(-1)
-        if eigenvalues.dtype.kind not in "fiu" or eigenvalues.shape[:1] != (eigenvalues.size,) \
-                or flat.size < self.whitened_size or not np.all(flat[:self.whitened_size] >= 0):
-            raise UserError(f"The PCA eigenvalues must be an array of at least {self.whitened_size} numbers >= 0, "
-                            f"came {eigenvalues.dtype} of shape {eigenvalues.shape}.")
+        if (
+            eigenvalues.dtype.kind not in "fiu"
+            or eigenvalues.shape[:1] != (eigenvalues.size,)
+            or flat.size < self.whitened_size
+            or not np.all(flat[: self.whitened_size] >= 0)
+        ):
+            raise UserError(
+                f"The PCA eigenvalues must be an array of at least {self.whitened_size} numbers >= 0, "
+                f"got {eigenvalues.dtype} of shape {eigenvalues.shape}."
+            )
         scale = np.ones(self.scale.shape, np.float32)
-        leading = np.sqrt(flat[:self.whitened_size].astype(np.float64)).astype(np.float32)
-        scale[:self.whitened_size] = leading + np.float32(1e-4)
+        leading = np.sqrt(flat[: self.whitened_size].astype(np.float64)).astype(np.float32)
+        scale[: self.whitened_size] = leading + np.float32(1e-4)
         self.scale.assign(scale)
 
     def get_config(self):

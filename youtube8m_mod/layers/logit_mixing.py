@@ -38,10 +38,10 @@ class LogitMixing(keras.layers.Layer):
 
     def call(self, frames, logits, training=None):
         if len(logits) != self.children:
-            raise ValueError(f"Expected the logits of {self.children} children, came {len(logits)}.")
-        mean = self.norm(ops.mean(frames, axis=1), training=training)                 # (B, N)
-        weights = ops.softmax(ops.matmul(mean, self.kernel) + self.bias)              # (B, E)
-        stacked = ops.stack(list(logits), axis=1)                                     # (B, E, C)
+            raise ValueError(f"Expected the logits of {self.children} children, got {len(logits)}.")
+        mean = self.norm(ops.mean(frames, axis=1), training=training)  # (B, N)
+        weights = ops.softmax(ops.matmul(mean, self.kernel) + self.bias)  # (B, E)
+        stacked = ops.stack(list(logits), axis=1)  # (B, E, C)
         return ops.sum(weights[:, :, None] * stacked, axis=1), weights
 
     def get_config(self):

@@ -44,14 +44,17 @@ class NeXtVLAD(keras.layers.Layer):
         self.training_rows, self.momentum = training_rows, momentum
         self.assignment_norm, self.output_norm = (
             BatchNormalization(momentum=momentum, name=name, dtype=self.dtype_policy)
-            for name in ("assignment_norm", "output_norm"))
+            for name in ("assignment_norm", "output_norm")
+        )
 
     def build(self, input_shape):
         size = input_shape[-1]
         width = int(self.expansion * size)
         if width < 1 or width % self.groups:
-            raise ValueError(f"{size} features expanded by {self.expansion:g} to {width} must split into "
-                             f"{self.groups} groups of equal width; came input shape {input_shape}.")
+            raise ValueError(
+                f"{size} features expanded by {self.expansion:g} to {width} must split into "
+                f"{self.groups} groups of equal width; got input shape {input_shape}."
+            )
         G, K = self.groups, self.clusters
         self.group_width = width // G
 
@@ -72,22 +75,22 @@ class NeXtVLAD(keras.layers.Layer):
         G, K, F = self.groups, self.clusters, self.group_width
         batch, frames = ops.shape(inputs)[:2]
 
-        expanded = ops.matmul(inputs, self.expansion_kernel) + self.expansion_bias       # (B, M, G*F)
-        attention, assignment = self._projections(inputs, expanded, training)            # (B, M, G), (B, M, G*K)
+        expanded = ops.matmul(inputs, self.expansion_kernel) + self.expansion_bias  # (B, M, G*F)
+        attention, assignment = self._projections(inputs, expanded, training)  # (B, M, G), (B, M, G*K)
         attention = ops.sigmoid(attention + self.attention_bias)
         if frame_mask is not None:
             attention = attention * ops.cast(frame_mask, attention.dtype)[:, :, None]
         assignment = self.assignment_norm(assignment, training=training)
-        assignment = ops.softmax(ops.reshape(assignment, (batch, frames * G, K)))        # (B, M*G, K)
+        assignment = ops.softmax(ops.reshape(assignment, (batch, frames * G, K)))  # (B, M*G, K)
         assignment = assignment * ops.reshape(attention, (batch, frames * G, 1))
 
-        grouped = ops.reshape(expanded, (batch, frames * G, F))                          # (B, M*G, F)
-        vlad = ops.matmul(ops.transpose(grouped, (0, 2, 1)), assignment)                 # (B, F, K)
+        grouped = ops.reshape(expanded, (batch, frames * G, F))  # (B, M*G, F)
+        vlad = ops.matmul(ops.transpose(grouped, (0, 2, 1)), assignment)  # (B, F, K)
         vlad = vlad - ops.sum(assignment, axis=1, keepdims=True) * self.centers
         vlad = ops.cast(vlad, "float32")
         squared_norm = ops.sum(ops.square(vlad), axis=1, keepdims=True)
         vlad = vlad * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
-        return self.output_norm(ops.reshape(vlad, (batch, F * K)), training=training)    # (B, F*K)
+        return self.output_norm(ops.reshape(vlad, (batch, F * K)), training=training)  # (B, F*K)
 
     def _projections(self, inputs, expanded, training):
         """Attention and assignment before bias and normalisation: of the expansion, or folded with it."""
@@ -100,5 +103,9 @@ class NeXtVLAD(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "groups": self.groups, "clusters": self.clusters, "expansion": self.expansion,
-            "training_rows": self.training_rows, "momentum": self.momentum}
+            "groups": self.groups,
+            "clusters": self.clusters,
+            "expansion": self.expansion,
+            "training_rows": self.training_rows,
+            "momentum": self.momentum,
+        }

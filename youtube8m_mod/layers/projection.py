@@ -59,8 +59,9 @@ class Projection(keras.layers.Layer):
 
     def build(self, input_shape):
         # Not cast by Keras: its cast would give the gradient in the compute dtype.
-        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units), autocast=False,
-                                      initializer=self.initializer)
+        self.kernel = self.add_weight(
+            name="kernel", shape=(input_shape[-1], self.units), autocast=False, initializer=self.initializer
+        )
 
     def call(self, inputs):
         return project(inputs, self.kernel, self.training_rows)

@@ -38,5 +38,5 @@ class Fallback:
         self._taken[codes] = True
         filling = filling[~self._taken[filling]]
         self._taken[codes] = False
-        codes = np.concatenate([codes, filling[:max(cap - codes.size, 0)]])
+        codes = np.concatenate([codes, filling[: max(cap - codes.size, 0)]])
         return codes // self._slots, codes % self._slots * SEGMENT_FRAMES

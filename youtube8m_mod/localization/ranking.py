@@ -32,7 +32,8 @@ class TopK:
     def __init__(self, num_classes, k, slots=SLOTS):
         if num_classes < 1 or k < 1 or slots < 1:
             raise UserError(
-                f"A ranking needs at least 1 class, 1 entry and 1 slot, came {num_classes}, {k} and {slots}.")
+                f"A ranking needs at least 1 class, 1 entry and 1 slot, got {num_classes}, {k} and {slots}."
+            )
         self.num_classes, self.k, self.slots = num_classes, k, slots
         self._class_type = np.uint16 if num_classes <= 1 << 16 else np.int64  # 16 bits are sorted by radix.
         self._capacity = k + max(k // 2, _SPARE)
@@ -55,10 +56,13 @@ class TopK:
         scores = np.asarray(scores, np.float32)
         starts = np.asarray(starts, np.int64)
         worst = self._worst if classes is None else self._worst[classes]
-        if starts.size and not (starts.min() >= 0 and starts.max() < SEGMENT_FRAMES * self.slots
-                                and not (starts % SEGMENT_FRAMES).any()):
-            raise UserError(f"Video {_show(video_id)}: start times must be multiples of {SEGMENT_FRAMES} from 0 to "
-                            f"{SEGMENT_FRAMES * (self.slots - 1)}, came {starts.tolist()}.")
+        if starts.size and not (
+            starts.min() >= 0 and starts.max() < SEGMENT_FRAMES * self.slots and not (starts % SEGMENT_FRAMES).any()
+        ):
+            raise UserError(
+                f"Video {_show(video_id)}: start times must be multiples of {SEGMENT_FRAMES} from 0 to "
+                f"{SEGMENT_FRAMES * (self.slots - 1)}, got {starts.tolist()}."
+            )
         if scores.size and np.isnan(scores.min()):
             raise UserError(f"Video {_show(video_id)}: a score is not a number.")
         codes = (self._new_video(video_id) * self.slots + starts // SEGMENT_FRAMES).astype(np.uint64)
@@ -89,7 +93,9 @@ class TopK:
         self._flush()
         ranked = [self._ranked(c) for c in range(self.num_classes)]
         return {
-            "k": np.int64(self.k), "slots": np.int64(self.slots), "video_ids": self.video_ids(),
+            "k": np.int64(self.k),
+            "slots": np.int64(self.slots),
+            "video_ids": self.video_ids(),
             "counts": np.array([len(codes) for _, codes in ranked], np.int64),
             "scores": np.concatenate([scores for scores, _ in ranked]),
             "codes": np.concatenate([codes for _, codes in ranked]).astype(np.uint32),
@@ -100,7 +106,8 @@ class TopK:
         if (int(state["k"]), int(state["slots"]), len(state["counts"])) != (self.k, self.slots, self.num_classes):
             raise UserError(
                 f"Rankings of {self.num_classes} classes, {self.k} entries and {self.slots} slots cannot take one of "
-                f"{len(state['counts'])}, {int(state['k'])} and {int(state['slots'])}.")
+                f"{len(state['counts'])}, {int(state['k'])} and {int(state['slots'])}."
+            )
         numbers = np.array([self._new_video(video_id) for video_id in state["video_ids"].tolist()], np.uint64)
         codes = state["codes"].astype(np.int64)
         keys = state["scores"].view(np.uint32).astype(np.uint64) << _CODE_BITS
@@ -145,21 +152,21 @@ class TopK:
         counts = np.bincount(classes, minlength=self.num_classes)
         ends = np.cumsum(counts)
         for c in np.flatnonzero(counts):
-            self._append(c, keys[ends[c] - counts[c]:ends[c]])
+            self._append(c, keys[ends[c] - counts[c] : ends[c]])
 
     def _append(self, c, keys):
         while keys.size:
             if self._fill[c] == self._capacity:
                 self._prune(c)
             fill, row = self._fill[c], self._rows[c]
-            part = keys[:self._capacity - fill]
+            part = keys[: self._capacity - fill]
             if fill + part.size > row.size:
                 grown = np.empty(min(self._capacity, max(fill + part.size, 2 * row.size)), np.uint64)
                 grown[:fill] = row[:fill]
                 self._rows[c] = row = grown
-            row[fill:fill + part.size] = part
+            row[fill : fill + part.size] = part
             self._fill[c] += part.size
-            keys = keys[part.size:]
+            keys = keys[part.size :]
 
     def _prune(self, c):
         """Cuts a row to its best K entries, exactly: equal scores at the cut are ordered by their ids."""
@@ -172,17 +179,17 @@ class TopK:
             better, equal = row[scores > worst], row[scores == worst]
             free = self.k - better.size
             equal = equal[np.argpartition(self._sorted_codes(equal), free - 1)[:free]]
-            row[:better.size], row[better.size:self.k] = better, equal
+            row[: better.size], row[better.size : self.k] = better, equal
         else:
-            row[:self.k] = row[cut:].copy()
+            row[: self.k] = row[cut:].copy()
         self._fill[c] = self.k
         self._worst[c] = np.array(worst, np.uint32).view(np.float32)
 
     def _ranked(self, c):
         """(scores float32, codes int64 against the sorted ids) of a class, best first, at most K."""
-        keys = self._rows[c][:self._fill[c]]
+        keys = self._rows[c][: self._fill[c]]
         scores = _CODE_MASK - (keys >> _CODE_BITS)
-        ordered = np.sort(scores << _CODE_BITS | self._sorted_codes(keys))[:self.k]
+        ordered = np.sort(scores << _CODE_BITS | self._sorted_codes(keys))[: self.k]
         bits = (_CODE_MASK - (ordered >> _CODE_BITS)).astype(np.uint32)
         return bits.view(np.float32), (ordered & _CODE_MASK).astype(np.int64)
 

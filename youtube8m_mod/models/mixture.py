@@ -5,7 +5,7 @@ from keras import ops
 
 from youtube8m_mod.layers.logit_mixing import LogitMixing
 from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
-from youtube8m_mod.models.tree import NodeOutput
+from youtube8m_mod.tree import NodeOutput
 
 
 class Mixture(keras.layers.Layer):
@@ -58,11 +58,16 @@ def make_node(config, depth, name, leaf_options):
             iterator of seeds.
     """
     if depth < len(config.branching):
-        children = [make_node(config, depth + 1, str(index), leaf_options)
-                    for index in range(config.branching[depth])]
+        children = [make_node(config, depth + 1, str(index), leaf_options) for index in range(config.branching[depth])]
         return Mixture(children, leaf_options["momentum"], name=name, dtype=leaf_options["dtype"])
     options = leaf_options | {"seed": next(leaf_options["seed"])}
     if config.pooling == "dbof":
-        return DBoFModel(config, name=name, seed=options["seed"], dtype=options["dtype"],
-                         momentum=options["momentum"], unbiased_moving_variance=options["unbiased_moving_variance"])
+        return DBoFModel(
+            config,
+            name=name,
+            seed=options["seed"],
+            dtype=options["dtype"],
+            momentum=options["momentum"],
+            unbiased_moving_variance=options["unbiased_moving_variance"],
+        )
     return NeXtVLADModel(config, name=name, **options)

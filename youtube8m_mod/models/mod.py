@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from youtube8m_mod import losses
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.models.mixture import Mixture, make_node
-from youtube8m_mod.placement import Placement
 
 
 class MOD(keras.Model):
@@ -43,8 +43,13 @@ class MOD(keras.Model):
         # The original's mixtures and the starter code's baseline use the fused batch norm, its single model does not.
         unbiased = accidents and (bool(config.branching) or config.pooling == "dbof")
         leaf_options = dict(
-            dtype=precision, dropout=phase.dropout, training_shape=(phase.batch_size, self.frames),
-            seed=itertools.count(seed), unbiased_moving_variance=unbiased, momentum=phase.batch_norm_momentum)
+            dtype=precision,
+            dropout=phase.dropout,
+            training_shape=(phase.batch_size, self.frames),
+            seed=itertools.count(seed),
+            unbiased_moving_variance=unbiased,
+            momentum=phase.batch_norm_momentum,
+        )
         whitened = config.feature_sizes[0] if config.pooling == "nextvlad" else 0
         with self.placement.root():
             self.scaling = FeatureScaling(whitened, name="scaling")
@@ -119,8 +124,9 @@ class MOD(keras.Model):
         # Gradients of replicas are summed; each replica's loss is a mean over its own part of the batch.
         share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
         scaled = self._scaled_frames(batch)
-        labels = self._once_a_device(lambda: [tf.cast(batch[key], tf.float32) if key in batch else None
-                                              for key in ("labels", "label_weights")])
+        labels = self._once_a_device(
+            lambda: [tf.cast(batch[key], tf.float32) if key in batch else None for key in ("labels", "label_weights")]
+        )
         terms, outputs, totals, tapes = {"bce": {}, "kl": {}, "l2": {}}, [], [], []
         for index, subtree in enumerate(self.subtrees):
             path = str(index) if self.config.branching else ""
@@ -169,8 +175,11 @@ class MOD(keras.Model):
 
     def total_loss(self, terms):
         """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6)."""
-        return (sum(terms["bce"].values()) + self.phase.kl_weight * sum(terms["kl"].values())
-                + sum(terms.get("l2", {}).values()))
+        return (
+            sum(terms["bce"].values())
+            + self.phase.kl_weight * sum(terms["kl"].values())
+            + sum(terms.get("l2", {}).values())
+        )
 
     def level_terms(self, terms):
         """The terms added up level by level, by the names of `metric_names`; level 0 is the root."""
@@ -182,7 +191,7 @@ class MOD(keras.Model):
 
     @property
     def metric_names(self):
-        """"loss", "l2", and for each level its BCE and the KL from the level above it (before lambda)."""
+        """ "loss", "l2", and for each level its BCE and the KL from the level above it (before lambda)."""
         depth = len(self.config.branching)
         kl = [f"kl_level_{level}" for level in range(1, depth + 1)] if self.phase.temperature else []
         return ["loss", *(f"bce_level_{level}" for level in range(depth + 1)), *kl, "l2"]

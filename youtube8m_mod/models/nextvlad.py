@@ -11,7 +11,7 @@ from youtube8m_mod.layers.context_gating import ContextGating
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
 from youtube8m_mod.layers.projection import Projection
-from youtube8m_mod.models.tree import NodeOutput
+from youtube8m_mod.tree import NodeOutput
 
 
 class NeXtVLADModel(keras.layers.Layer):
@@ -34,21 +34,32 @@ class NeXtVLADModel(keras.layers.Layer):
         a `NodeOutput` without children.
     """
 
-    def __init__(self, config, dropout=0.0, unbiased_moving_variance=False, training_shape=None, momentum=0.999,
-                 seed=None, **kwargs):
+    def __init__(
+        self,
+        config,
+        dropout=0.0,
+        unbiased_moving_variance=False,
+        training_shape=None,
+        momentum=0.999,
+        seed=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         examples, rows = (training_shape[0], math.prod(training_shape)) if training_shape else (None, None)
         self.config = config
         self.poolings = [
-            NeXtVLAD(groups, clusters, config.expansion, rows, momentum, dtype=policy,
-                     name=f"{name.replace('/', '.')}_vlad")  # MediaPipe's features have names with slashes.
-            for name, _, groups, clusters in config.streams]
+            NeXtVLAD(
+                groups, clusters, config.expansion, rows, momentum, dtype=policy, name=f"{name.replace('/', '.')}_vlad"
+            )  # MediaPipe's features have names with slashes.
+            for name, _, groups, clusters in config.streams
+        ]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
         self.hidden = Projection(config.hidden_size, examples, name="hidden", dtype=policy)
         self.hidden_norm = BatchNormalization(momentum=momentum, name="hidden_norm", dtype=policy)
-        self.gating = ContextGating(config.gating_reduction, unbiased_moving_variance, momentum, name="gating",
-                                    dtype=policy)
+        self.gating = ContextGating(
+            config.gating_reduction, unbiased_moving_variance, momentum, name="gating", dtype=policy
+        )
         self.classifier = LogisticClassifier(config.num_classes, examples, name="classifier", dtype=policy)
 
     def build(self, frames_shape):
@@ -67,7 +78,7 @@ class NeXtVLADModel(keras.layers.Layer):
             frame_mask = ops.arange(ops.shape(frames)[1], dtype="int32") < ops.cast(num_frames, "int32")[:, None]
         pooled, start = [], 0
         for pooling, size in zip(self.poolings, self.config.feature_sizes):
-            pooled.append(pooling(frames[..., start:start + size], frame_mask, training=training))
+            pooled.append(pooling(frames[..., start : start + size], frame_mask, training=training))
             start += size
         hidden = self.dropout(ops.concatenate(pooled, axis=1), training=training)
         hidden = self.hidden_norm(self.hidden(hidden), training=training)
@@ -88,10 +99,19 @@ class DBoFModel(keras.layers.Layer):
     def __init__(self, config, unbiased_moving_variance=False, momentum=0.999, seed=None, **kwargs):
         super().__init__(**kwargs)
         policy = self.dtype_policy
-        self.bag = DeepBagOfFrames(config.clusters, config.hidden_size, config.sampled_frames, seed=seed, name="bag",
-                                   unbiased_moving_variance=unbiased_moving_variance, momentum=momentum, dtype=policy)
-        self.classifier = MixtureOfExpertsClassifier(config.num_classes, config.experts, name="classifier",
-                                                     dtype=policy)
+        self.bag = DeepBagOfFrames(
+            config.clusters,
+            config.hidden_size,
+            config.sampled_frames,
+            seed=seed,
+            name="bag",
+            unbiased_moving_variance=unbiased_moving_variance,
+            momentum=momentum,
+            dtype=policy,
+        )
+        self.classifier = MixtureOfExpertsClassifier(
+            config.num_classes, config.experts, name="classifier", dtype=policy
+        )
         self.config = config
 
     def build(self, frames_shape):

@@ -35,8 +35,10 @@ def check_memory(config, copies, batch_size, frames):
     weights = num_parameters(config) * copies * _FLOAT_BYTES
     inputs = batch_size * (frames * config.feature_size + config.num_classes) * _FLOAT_BYTES
     if weights + inputs > memory:
-        raise UserError(f"The model {config.name} needs {_gigabytes(weights)} GB for its weights and "
-                        f"{_gigabytes(inputs)} GB for the input of a batch; this machine has {_gigabytes(memory)} GB.")
+        raise UserError(
+            f"The model {config.name} needs {_gigabytes(weights)} GB for its weights and "
+            f"{_gigabytes(inputs)} GB for the input of a batch; this machine has {_gigabytes(memory)} GB."
+        )
 
 
 def _gigabytes(size):

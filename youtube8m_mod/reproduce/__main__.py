@@ -1,7 +1,7 @@
 """The paper's tables: in miniature, trained and scored here; in full, the commands (docs/reproduce.md).
 
-    python -m youtube8m_mod.reproduce --bank='<glob of video-level TFRecords>' --output_dir=runs/tables
-    python -m youtube8m_mod.reproduce --scale=full --dry_run
+python -m youtube8m_mod.reproduce --bank='<glob of video-level TFRecords>' --output_dir=runs/tables
+python -m youtube8m_mod.reproduce --scale=full --dry_run
 """
 
 import argparse
@@ -9,7 +9,7 @@ import math
 import os
 import sys
 
-from youtube8m_mod import config, files
+from youtube8m_mod import files, overrides
 from youtube8m_mod.errors import UserError, run_main
 from youtube8m_mod.reproduce import commands, rows, schedule
 from youtube8m_mod.reproduce.scale import DEFAULT, QUICK
@@ -18,18 +18,19 @@ from youtube8m_mod.reproduce.scale import DEFAULT, QUICK
 def main(argv):
     arguments = _parser().parse_args(argv)
     if unknown := sorted(set(arguments.rows or ()) - set(rows.ROWS)):
-        raise UserError(f'--rows must be among {", ".join(rows.ROWS)}, came "{unknown[0]}".')
+        raise UserError(f'--rows must be among {", ".join(rows.ROWS)}, got "{unknown[0]}".')
     if arguments.scale == "full":
         if not arguments.dry_run:
-            raise UserError("--scale=full takes weeks of several GPUs and is not run from here: --dry_run prints its "
-                            "commands.")
+            raise UserError(
+                "--scale=full takes weeks of several GPUs and is not run from here: --dry_run prints its commands."
+            )
         print(commands.full_scale(arguments.rows))
         return
     scale = QUICK if arguments.quick else DEFAULT
     try:
         seeds = [int(seed) for seed in (arguments.seeds or ("0" if arguments.quick else "0,1,2")).split(",")]
     except ValueError:
-        raise UserError(f'--seeds must be integers separated by commas, came "{arguments.seeds}".') from None
+        raise UserError(f'--seeds must be integers separated by commas, got "{arguments.seeds}".') from None
     tasks = schedule.needed(trainings(arguments), seeds)
     if arguments.dry_run:
         print("\n".join(f"{name}, seed {seed}" for name, seed in tasks))
@@ -59,9 +60,9 @@ def reproduce(arguments, scale, seeds, tasks):
     from youtube8m_mod.reproduce.place import Place
 
     place = Place(arguments.output_dir, scale, arguments.bank, arguments.bank_test)
-    settings = {"scale": config.to_dict(scale), "bank": arguments.bank, "bank_test": arguments.bank_test}
+    settings = {"scale": overrides.to_dict(scale), "bank": arguments.bank, "bank_test": arguments.bank_test}
     if arguments.jobs < 1:
-        raise UserError(f"--jobs must be at least 1, came {arguments.jobs}.")
+        raise UserError(f"--jobs must be at least 1, got {arguments.jobs}.")
     results = schedule.Results(arguments.output_dir, settings)
     if not arguments.report_only:
         if place.bank_path and not files.exists(place.bank_path):
@@ -72,15 +73,17 @@ def reproduce(arguments, scale, seeds, tasks):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.reproduce", allow_abbrev=False,
-                                     description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m youtube8m_mod.reproduce", allow_abbrev=False, description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--scale", choices=["miniature", "full"], default="miniature")
     parser.add_argument("--dry_run", action="store_true", help="print what would be run: with full, the commands")
     parser.add_argument("--report_only", action="store_true", help="train nothing, write the report of what is there")
     parser.add_argument("--quick", action="store_true", help="a smoke run of all rows")
     parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels, and the table of GAPs")
-    parser.add_argument("--bank_test", help="glob of such records to test on (default: the last sixth of "
-                                             "--bank's files)")
+    parser.add_argument(
+        "--bank_test", help="glob of such records to test on (default: the last sixth of --bank's files)"
+    )
     parser.add_argument("--label_names", help="names of the classes, one a line, for the timelines")
     parser.add_argument("--seeds", help="comma-separated (default 0,1,2; with --quick 0)")
     parser.add_argument("--rows", type=lambda text: text.split(","), help="comma-separated names of rows; default: all")

@@ -46,8 +46,12 @@ def training_command(training):
 def inference_command(row):
     """The command that writes the row's submission; None where no script has the row's part."""
     training = TRAININGS[row.training]
-    flags = {"train_dir": f"runs/{training.name}", "input_data_pattern": _TEST,
-             "segment_label_ids_file": "data/segment_label_ids.csv", "output_file": f"runs/{row.name}.csv"}
+    flags = {
+        "train_dir": f"runs/{training.name}",
+        "input_data_pattern": _TEST,
+        "segment_label_ids_file": "data/segment_label_ids.csv",
+        "output_file": f"runs/{row.name}.csv",
+    }
     if row.part == "average":
         return None
     if row.part == "video":
@@ -82,10 +86,10 @@ def full_scale(names=None):
                 done.add(name)
                 lines.append(training_command(TRAININGS[name]))
         lines.append(inference)
-    lines.append("\n# The test labels are not public: submit runs/<row>.csv to the challenge (late submission) for\n"
-                 "# the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate)\n"
-                 "# and finetuning on a part of data/3/validate, the rest scores here:\n"
-                 "# python eval_map.py --submission_file=runs/<row>.csv --eval_data_pattern='<the rest>'")
+    lines.append(
+        "\n# The test labels are not public: submit runs/<row>.csv to the challenge (late submission) for\n"
+        "# the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate)\n"
+        "# and finetuning on a part of data/3/validate, the rest scores here:\n"
+        "# python eval_map.py --submission_file=runs/<row>.csv --eval_data_pattern='<the rest>'"
+    )
     return "\n".join(lines)
-
-

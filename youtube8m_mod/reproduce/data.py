@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from youtube8m_mod import config, files
 from youtube8m_mod.data import records
-from youtube8m_mod.data.miniature import SUMMARY, write_miniature
+from youtube8m_mod.data.pass_counts import Counts
 from youtube8m_mod.data.reader import Reader
-from youtube8m_mod.data.tally import Counts
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.miniature.writer import SUMMARY, write_miniature
 
 
 def write_bank(pattern, path, num_classes, feature_sizes):
@@ -23,7 +23,7 @@ def write_bank(pattern, path, num_classes, feature_sizes):
     """
     reader = Reader(pattern, config.MODELS["nextvlad"])
     if reader.spec.kind != records.VIDEO_LEVEL:
-        raise UserError(f'--bank: "{pattern}" must match video-level records, came {reader.spec.kind} ones.')
+        raise UserError(f'--bank: "{pattern}" must match video-level records, got {reader.spec.kind} ones.')
     starts = np.cumsum([0, *reader.spec.sizes])
 
     def serialized():
@@ -32,9 +32,14 @@ def write_bank(pattern, path, num_classes, feature_sizes):
             for video_id, means, labels in zip(batch["ids"], batch["features"][:, 0], batch["labels"]):
                 kept = np.flatnonzero(labels[:num_classes])
                 if kept.size:
-                    yield records.video_level_record(video_id, kept.tolist(), **{
-                        key: means[start:start + size]
-                        for key, start, size in zip(reader.spec.keys, starts, feature_sizes)})
+                    yield records.video_level_record(
+                        video_id,
+                        kept.tolist(),
+                        **{
+                            key: means[start : start + size]
+                            for key, start, size in zip(reader.spec.keys, starts, feature_sizes)
+                        },
+                    )
 
     records.write_shard(path, serialized())
 
@@ -55,18 +60,27 @@ class Partition:
     def __init__(self, folder, scale, finetuning_shards=None):
         shards = files.glob(f"{folder}/validate-*.tfrecord")
         self.pretraining = f"{folder}/train-*.tfrecord"
-        self.finetuning = ",".join(shards[:finetuning_shards or scale.finetuning_shards])
-        self.validation = ",".join(shards[scale.finetuning_shards:])
+        self.finetuning = ",".join(shards[: finetuning_shards or scale.finetuning_shards])
+        self.validation = ",".join(shards[scale.finetuning_shards :])
         self.test = f"{folder}/test-*.tfrecord"
 
 
 @functools.lru_cache(maxsize=24)
 def load(pattern, feature_names, feature_sizes, num_classes, max_frames, segments):
     """All examples of a pattern as numpy arrays by the reader's contract (data/reader.py)."""
-    shape = config.ModelConfig("reader", feature_names=feature_names, feature_sizes=feature_sizes,
-                               num_classes=num_classes, max_frames=max_frames, expansion=1, groups=2)
-    batches = [{name: values.numpy() for name, values in batch.items()}
-               for batch in Reader(pattern, shape, segments=segments).read(512)]
+    shape = config.ModelConfig(
+        "reader",
+        feature_names=feature_names,
+        feature_sizes=feature_sizes,
+        num_classes=num_classes,
+        max_frames=max_frames,
+        expansion=1,
+        groups=2,
+    )
+    batches = [
+        {name: values.numpy() for name, values in batch.items()}
+        for batch in Reader(pattern, shape, segments=segments).read(512)
+    ]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
@@ -91,7 +105,7 @@ class MemoryReader:
         order = np.arange(self.size)
         if seed is not None:
             order = np.random.default_rng([seed, epoch]).permutation(self.size)
-        data = tf.data.Dataset.from_tensor_slices(order[skip_batches * batch_size:]).batch(batch_size)
+        data = tf.data.Dataset.from_tensor_slices(order[skip_batches * batch_size :]).batch(batch_size)
         return _Pass(data.map(lambda index: {name: tf.gather(values, index) for name, values in self.tensors.items()}))
 
 
@@ -115,7 +129,7 @@ def gap_patterns(bank, bank_test, records_wanted, seed):
     last sixth of the files is for testing only.
     """
     train = files.glob(bank)
-    test = files.glob(bank_test) if bank_test else train[len(train) - max(len(train) // 6, 1):]
+    test = files.glob(bank_test) if bank_test else train[len(train) - max(len(train) // 6, 1) :]
     train = [path for path in train if path not in test]
     if not train or not test:
         raise UserError(f'--bank: "{bank}" must match two files at least, one to train on and one to test on.')

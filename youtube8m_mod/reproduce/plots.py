@@ -21,8 +21,11 @@ def losses(entries, name, seed):
     found = {phase: entries.get(key(training, seed)) for phase, training in phases.items()}
     if not all(found.values()):
         return None
-    return loss_figure({phase: entry["history"] for phase, entry in found.items()}, finetuning.tree,
-                       {phase: entry["phase"]["temperature"] for phase, entry in found.items()})
+    return loss_figure(
+        {phase: entry["history"] for phase, entry in found.items()},
+        finetuning.tree,
+        {phase: entry["phase"]["temperature"] for phase, entry in found.items()},
+    )
 
 
 def regularisation(entries, seed):
@@ -37,8 +40,10 @@ def regularisation(entries, seed):
         steps = [line["step"] for line in entry["history"]]
         panels[0].plot(steps, [line["l2"] for line in entry["history"]], color=COLOURS[index], label=title)
         nodes = entry["history"][0].keys()
-        total = [sum(line[f"bce_level_{level}"] for level in range(4) if f"bce_level_{level}" in nodes)
-                 / _num_nodes(name) for line in entry["history"]]
+        total = [
+            sum(line[f"bce_level_{level}"] for level in range(4) if f"bce_level_{level}" in nodes) / _num_nodes(name)
+            for line in entry["history"]
+        ]
         panels[1].plot(steps, total, color=COLOURS[index], label=title)
     _finish(panels[0], "finetuning: regularisation loss (L2 of all classifiers)", "step")
     _finish(panels[1], "finetuning: label loss (BCE, mean of all nodes)", "step")
@@ -52,9 +57,12 @@ def map_against_temperature(entries):
     """MAP of the mixture of 3 against T: here, and in the paper."""
     figure, (here, paper) = _panels(2, (10, 3.4))
     positions = range(len(TEMPERATURES))
-    for part, label, colour in (("root", "mixture", COLOURS[0]), ("average", "plain average of its leaves", COLOURS[2]),
-                                ("shared root", "mixture, shared candidates", COLOURS[4]),
-                                ("leaf", "one leaf, shared candidates", COLOURS[1])):
+    for part, label, colour in (
+        ("root", "mixture", COLOURS[0]),
+        ("average", "plain average of its leaves", COLOURS[2]),
+        ("shared root", "mixture, shared candidates", COLOURS[4]),
+        ("leaf", "one leaf, shared candidates", COLOURS[1]),
+    ):
         found = [Summary.of(scores(entries, f"finetune_mix_nextvlad_T{t}", part).values()) for t in TEMPERATURES]
         if not all(found):
             continue
@@ -64,8 +72,13 @@ def map_against_temperature(entries):
     single = Summary.of(row_scores(entries, ROWS["nextvlad"]).values())
     if single:
         here.axhline(single.mean, color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
-    paper.plot(positions, [ROWS[f"mix_T{t}"].paper[0] for t in TEMPERATURES], "o-", color=COLOURS[0],
-               label="mixture, private leaderboard")
+    paper.plot(
+        positions,
+        [ROWS[f"mix_T{t}"].paper[0] for t in TEMPERATURES],
+        "o-",
+        color=COLOURS[0],
+        label="mixture, private leaderboard",
+    )
     paper.axhline(ROWS["nextvlad"].paper[0], color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
     for axes, title in ((here, "here: test MAP, mean and deviation over seeds"), (paper, "the paper")):
         axes.set_xticks(positions, [f"{t}" for t in TEMPERATURES])
@@ -77,8 +90,17 @@ def map_against_temperature(entries):
 def map_against_parameters(entries):
     """MAP against the number of parameters: here, and in the paper."""
     figure, (here, paper) = _panels(2, (10, 4.0))
-    names = ("nextvlad_scratch", "nextvlad", "nextvlad_large", "mod_leaf", "mix_T0", "mix_T20", "mix_large", "mod",
-             "deep")
+    names = (
+        "nextvlad_scratch",
+        "nextvlad",
+        "nextvlad_large",
+        "mod_leaf",
+        "mix_T0",
+        "mix_T20",
+        "mix_large",
+        "mod",
+        "deep",
+    )
     for index, name in enumerate(names):
         row = ROWS[name]
         colour = COLOURS[index % len(COLOURS)]
@@ -104,28 +126,35 @@ def map_against_parameters(entries):
 def map_against_finetuning_size(entries):
     """MAP on shared candidates against the number of rated segments in finetuning, and what distillation brings."""
     figure, (absolute, relative) = _panels(2, (10, 3.4))
-    models = (("finetune_nextvlad", "single", COLOURS[1]),
-              ("finetune_mix_nextvlad_T0", "mixture of 3, T = 0", COLOURS[2]),
-              ("finetune_mix_nextvlad_T20", "mixture of 3, T = 20", COLOURS[0]))
+    models = (
+        ("finetune_nextvlad", "single", COLOURS[1]),
+        ("finetune_mix_nextvlad_T0", "mixture of 3, T = 0", COLOURS[2]),
+        ("finetune_mix_nextvlad_T20", "mixture of 3, T = 20", COLOURS[0]),
+    )
     sizes = ("_eighth", "_half", "")
     differences = []
     for name, label, colour in models:
-        found = [(_examples(entries, name + size),
-                  Summary.of(scores(entries, name + size, "root", shared=True).values())) for size in sizes]
+        found = [
+            (_examples(entries, name + size), Summary.of(scores(entries, name + size, "root", shared=True).values()))
+            for size in sizes
+        ]
         found = [(examples, summary) for examples, summary in found if summary]
         if len(found) < 2:
             return None
         _errorbar(absolute, *zip(*found), label=label, color=colour)
     for size in sizes:
-        difference = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{size}", "root", shared=True)
-                              for t in (20, 0)))
+        difference = paired(
+            *(scores(entries, f"finetune_mix_nextvlad_T{t}{size}", "root", shared=True) for t in (20, 0))
+        )
         if difference:
             differences.append((_examples(entries, f"finetune_mix_nextvlad_T20{size}"), difference))
     if differences:
         _errorbar(relative, *zip(*differences), label="T = 20 minus T = 0", color=COLOURS[0])
     relative.axhline(0, color=_PAPER, linewidth=1)
-    for axes, title in ((absolute, "test MAP on shared candidates"),
-                        (relative, "what distillation adds there (paired over seeds)")):
+    for axes, title in (
+        (absolute, "test MAP on shared candidates"),
+        (relative, "what distillation adds there (paired over seeds)"),
+    ):
         _finish(axes, title, "rated segments in finetuning")
         _legend(axes)
     return figure
@@ -139,25 +168,33 @@ def learning_curves(entries):
 
 def gap_curves(entries):
     """GAP on test and training records over the training."""
-    lines = [("gap_nextvlad", "root", "single"), ("gap_mix_nextvlad_T0", "root", "mixture, T = 0"),
-             ("gap_mix_nextvlad_T20", "root", "mixture, T = 20"), ("gap_mod_nextvlad_T20", "root", "MOD, T = 20"),
-             ("gap_mix_nextvlad_T0", "average", "T = 0, plain average"),
-             ("gap_mix_nextvlad_T20", "average", "T = 20, plain average")]
+    lines = [
+        ("gap_nextvlad", "root", "single"),
+        ("gap_mix_nextvlad_T0", "root", "mixture, T = 0"),
+        ("gap_mix_nextvlad_T20", "root", "mixture, T = 20"),
+        ("gap_mod_nextvlad_T20", "root", "MOD, T = 20"),
+        ("gap_mix_nextvlad_T0", "average", "T = 0, plain average"),
+        ("gap_mix_nextvlad_T20", "average", "T = 20, plain average"),
+    ]
     return _curves(entries, lines, ("test", "train"), "GAP")
 
 
 def distillation_over_time(entries):
     """What distillation adds over a training, by part of the mixture: where it begins to help."""
     phases = (("MAP in finetuning, shared candidates", "finetune"), ("GAP in a long training", "gap"))
-    found = [(title, phase) for title, phase in phases
-             if all(_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", "root", "test") for t in (0, 20))]
+    found = [
+        (title, phase)
+        for title, phase in phases
+        if all(_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", "root", "test") for t in (0, 20))
+    ]
     if not found:
         return None
     figure, panels = _panels(len(found), (5 * len(found), 3.4))
     for axes, (title, phase) in zip(panels, found):
         for (part, label), colour in zip(_PARTS, COLOURS):
-            plain, distilled = (_curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", part, "test", shared=True)
-                                for t in (0, 20))
+            plain, distilled = (
+                _curve_by_seed(entries, f"{phase}_mix_nextvlad_T{t}", part, "test", shared=True) for t in (0, 20)
+            )
             points = [(step, paired(after, before)) for (step, before), (_, after) in zip(plain, distilled)]
             points = [(step, difference) for step, difference in points if difference]
             if points:
@@ -173,9 +210,11 @@ def regimes(entries):
     figure, panels = _panels(3, (11, 3.2), sharey=True)
     labels = [variation.axis for variation in VARIATIONS.values()]
     single, plain, distilled = "finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20"
-    pairs = (("T = 20 minus T = 0, mixture", (distilled, "root"), (plain, "root")),
-             ("T = 20 minus T = 0, one leaf", (distilled, "leaf"), (plain, "leaf")),
-             ("mixture (T = 0) minus single", (plain, "root"), (single, "root")))
+    pairs = (
+        ("T = 20 minus T = 0, mixture", (distilled, "root"), (plain, "root")),
+        ("T = 20 minus T = 0, one leaf", (distilled, "leaf"), (plain, "leaf")),
+        ("mixture (T = 0) minus single", (plain, "root"), (single, "root")),
+    )
     drawn = False
     for axes, (title, *compared) in zip(panels, pairs):
         for place, variation in enumerate(VARIATIONS.values()):
@@ -185,8 +224,15 @@ def regimes(entries):
             if difference:
                 drawn = drawn or variation.name != "base"
                 seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-                axes.plot([by_seed[0][seed] - by_seed[1][seed] for seed in seeds], [place] * len(seeds), "o",
-                          color=COLOURS[0], alpha=0.35, markersize=5, markeredgewidth=0)
+                axes.plot(
+                    [by_seed[0][seed] - by_seed[1][seed] for seed in seeds],
+                    [place] * len(seeds),
+                    "o",
+                    color=COLOURS[0],
+                    alpha=0.35,
+                    markersize=5,
+                    markeredgewidth=0,
+                )
                 axes.plot(difference.mean, place, "D", color=COLOURS[0], markersize=6)
         axes.axvline(0, color=_PAPER, linewidth=1)
         axes.set_yticks(range(len(labels)), labels)
@@ -205,8 +251,14 @@ def _curves(entries, lines, partitions, metric):
             curve = _curve_by_seed(entries, name, part, partition)
             if curve:
                 drawn = True
-                _errorbar(axes, [step for step, _ in curve], [Summary.of(values.values()) for _, values in curve],
-                          label=label, color=colour, linestyle="--" if part == "average" else "-")
+                _errorbar(
+                    axes,
+                    [step for step, _ in curve],
+                    [Summary.of(values.values()) for _, values in curve],
+                    label=label,
+                    color=colour,
+                    linestyle="--" if part == "average" else "-",
+                )
         _finish(axes, f"{partition} {metric}", "step")
         if axes.lines:
             _legend(axes)
@@ -219,14 +271,21 @@ def _curve_by_seed(entries, training, part, partition, shared=False):
     Args:
         shared: on the video-level probabilities that all rows share, where there are such scores.
     """
-    curves = {int(name.rpartition("/")[2]): entry["curve"] for name, entry in entries.items()
-              if name.rpartition("/")[0] == training}
+    curves = {
+        int(name.rpartition("/")[2]): entry["curve"]
+        for name, entry in entries.items()
+        if name.rpartition("/")[0] == training
+    }
     if not curves:
         return []
     first = curves[min(curves)]
-    return [(first[index]["step"], {seed: score_of(curve[index]["scores"][partition], part, shared)
-                                    for seed, curve in curves.items()})
-            for index in range(min(map(len, curves.values())))]
+    return [
+        (
+            first[index]["step"],
+            {seed: score_of(curve[index]["scores"][partition], part, shared) for seed, curve in curves.items()},
+        )
+        for index in range(min(map(len, curves.values())))
+    ]
 
 
 def _examples(entries, training):
@@ -250,8 +309,17 @@ def _panels(count, size, **options):
 
 def _errorbar(axes, places, summaries, **style):
     deviations = [summary.std or 0 for summary in summaries]
-    axes.errorbar(places, [summary.mean for summary in summaries], deviations, marker="o", markersize=4, linewidth=1.5,
-                  capsize=3, elinewidth=1, **style)
+    axes.errorbar(
+        places,
+        [summary.mean for summary in summaries],
+        deviations,
+        marker="o",
+        markersize=4,
+        linewidth=1.5,
+        capsize=3,
+        elinewidth=1,
+        **style,
+    )
 
 
 def _finish(axes, title, xlabel):

@@ -8,16 +8,16 @@ import os
 
 import numpy as np
 
-from youtube8m_mod import config, files
-from youtube8m_mod.data.miniature import TRUTH
+from youtube8m_mod import files, overrides
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.figures import save_figure, timeline_figure
-from youtube8m_mod.localization.arrays import read_arrays
-from youtube8m_mod.report import format_table
+from youtube8m_mod.formats.arrays import read_arrays
+from youtube8m_mod.miniature.writer import TRUTH
 from youtube8m_mod.reproduce import plots, tables
 from youtube8m_mod.reproduce.rows import TRAININGS
 from youtube8m_mod.reproduce.schedule import key
 from youtube8m_mod.reproduce.work import SEGMENTS
+from youtube8m_mod.terminal import format_table
 
 _TIMELINES = "finetune_mod_nextvlad_T20"
 _STYLE = """
@@ -70,22 +70,38 @@ def _figures(place, entries, seeds, label_names):
     found = {
         "map_temperature": (plots.map_against_temperature(entries), "MAP against the temperature of the distillation."),
         "map_parameters": (plots.map_against_parameters(entries), "MAP against the number of parameters, by row."),
-        "map_finetuning": (plots.map_against_finetuning_size(entries),
-                           "MAP on shared candidates against the size of the finetuning set."),
-        "regimes": (plots.regimes(entries), "Where distillation helps or hurts: paired differences, a dot a seed, a "
-                                            "diamond their mean."),
-        "learning_curves": (plots.learning_curves(entries), "Learning curves of finetuning, mean and deviation over "
-                                                            "seeds."),
-        "gap_curves": (plots.gap_curves(entries), "GAP on real video-level records: test and training records over a "
-                                                  "long training."),
-        "distillation": (plots.distillation_over_time(entries), "Where in a training distillation helps or hurts: "
-                                                                "paired differences, mean and deviation over seeds."),
-        "losses_mix": (plots.losses(entries, "finetune_mix_nextvlad_T20", seed),
-                       "Figures 3 and 4: label and distillation losses of the mixture of 3 at T = 20."),
-        "losses_mod": (plots.losses(entries, "finetune_mod_nextvlad_T20", seed),
-                       "The same of the MOD at T = 20, level by level."),
-        "regularisation": (plots.regularisation(entries, seed), "Figure 4: regularisation and label losses of "
-                                                                "finetuning."),
+        "map_finetuning": (
+            plots.map_against_finetuning_size(entries),
+            "MAP on shared candidates against the size of the finetuning set.",
+        ),
+        "regimes": (
+            plots.regimes(entries),
+            "Where distillation helps or hurts: paired differences, a dot a seed, a diamond their mean.",
+        ),
+        "learning_curves": (
+            plots.learning_curves(entries),
+            "Learning curves of finetuning, mean and deviation over seeds.",
+        ),
+        "gap_curves": (
+            plots.gap_curves(entries),
+            "GAP on real video-level records: test and training records over a long training.",
+        ),
+        "distillation": (
+            plots.distillation_over_time(entries),
+            "Where in a training distillation helps or hurts: paired differences, mean and deviation over seeds.",
+        ),
+        "losses_mix": (
+            plots.losses(entries, "finetune_mix_nextvlad_T20", seed),
+            "Figures 3 and 4: label and distillation losses of the mixture of 3 at T = 20.",
+        ),
+        "losses_mod": (
+            plots.losses(entries, "finetune_mod_nextvlad_T20", seed),
+            "The same of the MOD at T = 20, level by level.",
+        ),
+        "regularisation": (
+            plots.regularisation(entries, seed),
+            "Figure 4: regularisation and label losses of finetuning.",
+        ),
         "timelines": (_timelines(place, entries, seed, label_names), "Test videos localised by the finetuned MOD."),
     }
     return {name: (figure, caption) for name, (figure, caption) in found.items() if figure}
@@ -108,8 +124,15 @@ def _timelines(place, entries, seed, label_names, count=4):
         if len(changing) >= 2 and own.any() and len(videos) < count:
             shown = changing[:4]
             probabilities = arrays["probabilities"][own][:, [columns[label] for label in shown]]
-            videos.append({"id": video_id, "starts": arrays["starts"][own], "classes": shown,
-                           "probabilities": probabilities, "scenes": video["scenes"]})
+            videos.append(
+                {
+                    "id": video_id,
+                    "starts": arrays["starts"][own],
+                    "classes": shown,
+                    "probabilities": probabilities,
+                    "scenes": video["scenes"],
+                }
+            )
     return timeline_figure(videos, label_names) if videos else None
 
 
@@ -124,7 +147,7 @@ def _markdown(made, words):
 
 def _html(place, entries, made, words, figures):
     seeds = sorted({int(name.rpartition("/")[2]) for name in entries})
-    features = ("Scenes are real video-level records." if place.bank else "Scenes are synthetic.")
+    features = "Scenes are real video-level records." if place.bank else "Scenes are synthetic."
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>",
         f"<title>The MOD paper's tables in miniature</title><style>{_STYLE}</style>",
@@ -136,11 +159,14 @@ def _html(place, entries, made, words, figures):
         "orders can be compared, values cannot.</p>",
         "<p>MAP is that of a row's whole pipeline, with candidates and video probabilities of its own pretraining. On "
         "shared candidates, all rows have those of the single NeXtVLAD, so that the segment classifiers alone are "
-        "compared. A leaf alone has the shared ones in either case.</p>"]
+        "compared. A leaf alone has the shared ones in either case.</p>",
+    ]
     if place.bank:
-        parts.append("<p>All seeds cut their scenes from one pool of records, so they share some of them: intervals "
-                     "are narrower than those of independent datasets would be. The best point of a GAP curve is "
-                     "chosen on the test records themselves.</p>")
+        parts.append(
+            "<p>All seeds cut their scenes from one pool of records, so they share some of them: intervals "
+            "are narrower than those of independent datasets would be. The best point of a GAP curve is "
+            "chosen on the test records themselves.</p>"
+        )
     parts += ["<h2>In short</h2>", _list(words[tables.CLAIMS_TITLE])]
     for title, rows in made.items():
         parts += [f"<h2>{html.escape(title)}</h2>", _table(rows)]
@@ -148,11 +174,16 @@ def _html(place, entries, made, words, figures):
             parts.append(_list(words[title]))
     parts.append("<h2>Figures</h2>")
     for figure, caption in figures.values():
-        parts.append(f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{_png(figure)}'>"
-                     f"<figcaption>{html.escape(caption)}</figcaption></figure>")
-    scale = json.dumps(config.to_dict(place.scale) | {"bank": place.bank, "bank_test": place.bank_test}, indent=2)
-    parts += ["<h2>Settings of every training</h2>", _table(_settings(entries)),
-              f"<h2>Scale</h2><pre>{html.escape(scale)}</pre>"]
+        parts.append(
+            f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{_png(figure)}'>"
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+    scale = json.dumps(overrides.to_dict(place.scale) | {"bank": place.bank, "bank_test": place.bank_test}, indent=2)
+    parts += [
+        "<h2>Settings of every training</h2>",
+        _table(_settings(entries)),
+        f"<h2>Scale</h2><pre>{html.escape(scale)}</pre>",
+    ]
     return "\n".join(parts) + "\n"
 
 
@@ -163,15 +194,29 @@ def _settings(entries):
         seen.setdefault(name.rpartition("/")[0], []).append(entry)
     for name, found in seen.items():
         model, phase = found[0]["model"], found[0]["phase"]
-        table.append({
-            "training": name, "pooling": model["pooling"], "tree": "x".join(map(str, model["branching"])) or "-",
-            "G": model["groups"], "K": model["clusters"], "λ": f"{model['expansion']:g}", "H": model["hidden_size"],
-            "r": model["gating_reduction"], "classes": model["num_classes"],
-            "T": f"{phase['temperature']:g}" if model["branching"] else None, "steps": phase["max_steps"],
-            "batch": phase["batch_size"], "learning rate": f"{phase['base_learning_rate']:g}",
-            "dropout": phase["dropout"],
-            "L2": f"{phase['l2_penalty']:g}", "examples": found[0]["examples"], "parameters": found[0]["parameters"],
-            "seeds": len(found), "seconds": round(float(np.mean([entry["seconds"] for entry in found])))})
+        table.append(
+            {
+                "training": name,
+                "pooling": model["pooling"],
+                "tree": "x".join(map(str, model["branching"])) or "-",
+                "G": model["groups"],
+                "K": model["clusters"],
+                "λ": f"{model['expansion']:g}",
+                "H": model["hidden_size"],
+                "r": model["gating_reduction"],
+                "classes": model["num_classes"],
+                "T": f"{phase['temperature']:g}" if model["branching"] else None,
+                "steps": phase["max_steps"],
+                "batch": phase["batch_size"],
+                "learning rate": f"{phase['base_learning_rate']:g}",
+                "dropout": phase["dropout"],
+                "L2": f"{phase['l2_penalty']:g}",
+                "examples": found[0]["examples"],
+                "parameters": found[0]["parameters"],
+                "seeds": len(found),
+                "seconds": round(float(np.mean([entry["seconds"] for entry in found]))),
+            }
+        )
     return table
 
 
@@ -183,8 +228,15 @@ def _table(rows):
         cells = []
         for column in columns:
             value = row.get(column)
-            text = "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.5g}" if isinstance(
-                value, float) else str(value)
+            text = (
+                "-"
+                if value is None
+                else f"{value:,}"
+                if isinstance(value, int)
+                else f"{value:.5g}"
+                if isinstance(value, float)
+                else str(value)
+            )
             kind = "wide" if column in ("row", "statement") else "number" if isinstance(value, (int, float)) else ""
             kind += f" {value}" if column.startswith("verdict") else ""
             cells.append(f"<td class='{html.escape(kind)}'>{html.escape(text)}</td>")

@@ -21,14 +21,17 @@ class Variation:
     width: float = 1.0  # Times clusters and hidden units.
 
 
-VARIATIONS = {variation.name: variation for variation in (
-    Variation("base", "as in the tables"),
-    Variation("eighth", "an eighth of the finetuning videos", finetuning_shards=1),
-    Variation("half", "half of the finetuning videos", finetuning_shards=4),
-    Variation("long", "four times the epochs of finetuning", finetuning_length=4.0),
-    Variation("noisy", "noisier video labels", label_noise=True),
-    Variation("narrow", "models of a quarter of the width", width=0.25),
-)}
+VARIATIONS = {
+    variation.name: variation
+    for variation in (
+        Variation("base", "as in the tables"),
+        Variation("eighth", "an eighth of the finetuning videos", finetuning_shards=1),
+        Variation("half", "half of the finetuning videos", finetuning_shards=4),
+        Variation("long", "four times the epochs of finetuning", finetuning_length=4.0),
+        Variation("noisy", "noisier video labels", label_noise=True),
+        Variation("narrow", "models of a quarter of the width", width=0.25),
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +107,20 @@ def _pair(name, model, finetune_temperature, pretrain_temperature=1, branching=N
     undistilled = "_T0" if pretrain_temperature == 0 else ""
     pretraining = f"pretrain_{name}{undistilled}{own}"
     temperature = f"_T{finetune_temperature:g}" if config.MODELS[model].branching or branching else ""
-    return (Training(pretraining, model, "pretrain", pretrain_temperature, branching=branching, variation=pretrained),
-            Training(f"finetune_{name}{temperature}{suffix}", model, "finetune", finetune_temperature, pretraining,
-                     pretraining, f"pretrain_nextvlad{own}", branching, variation))
+    return (
+        Training(pretraining, model, "pretrain", pretrain_temperature, branching=branching, variation=pretrained),
+        Training(
+            f"finetune_{name}{temperature}{suffix}",
+            model,
+            "finetune",
+            finetune_temperature,
+            pretraining,
+            pretraining,
+            f"pretrain_nextvlad{own}",
+            branching,
+            variation,
+        ),
+    )
 
 
 def _suffix(variation):
@@ -120,8 +134,11 @@ def _trainings():
         Training("scratch_nextvlad", "nextvlad", "finetune", 0, None, "pretrain_nextvlad", "pretrain_nextvlad"),
         *_pair("nextvlad_large", "nextvlad_large", 0, 1),
         # Without distillation means none in pretraining either.
-        *(training for temperature in TEMPERATURES
-          for training in _pair("mix_nextvlad", "mix_nextvlad", temperature, min(temperature, 1))),
+        *(
+            training
+            for temperature in TEMPERATURES
+            for training in _pair("mix_nextvlad", "mix_nextvlad", temperature, min(temperature, 1))
+        ),
         *_pair("mix_nextvlad_large", "mix_nextvlad_large", 20),
         *_pair("mod_nextvlad", "mod_nextvlad", 20),
         *_pair("deep_mod_nextvlad", "mod_nextvlad", 20, branching=DEEP),
@@ -141,8 +158,9 @@ def _explored():
 
 def _gap():
     found = [Training("gap_nextvlad", "nextvlad", "gap", 0)]
-    found += [Training(f"gap_mix_nextvlad_T{temperature}", "mix_nextvlad", "gap", temperature)
-              for temperature in TEMPERATURES]
+    found += [
+        Training(f"gap_mix_nextvlad_T{temperature}", "mix_nextvlad", "gap", temperature) for temperature in TEMPERATURES
+    ]
     found += [Training("gap_mod_nextvlad_T20", "mod_nextvlad", "gap", 20)]
     return {training.name: training for training in found}
 
@@ -156,49 +174,174 @@ _WITHOUT_FINETUNING, _WITHOUT_PRETRAINING, _BOTH = "Without finetune", "Without 
 _ONE, _TWO, _OURS = "One-layer mixture", "Two-layer mixture", "Beyond the paper"
 _SIZE = "(8G, 128K, X2, 2048H)"
 
-ROWS = {row.name: row for row in (
-    Row("dummy", "Dummy prediction", "Table 1", _WITHOUT_FINETUNING, "pretrain_nextvlad", "video",
-        (0.64809, 0.66188), "83M"),
-    Row("dbof", "DBoF baseline", "Table 1", _WITHOUT_PRETRAINING, "scratch_dbof", "root", (0.69882, 0.71077), "16M"),
-    Row("nextvlad_scratch", f"NeXtVLAD{_SIZE}", "Table 1", _WITHOUT_PRETRAINING, "scratch_nextvlad", "root",
-        (0.77009, 0.77730), "83M"),
-    Row("nextvlad", f"NeXtVLAD{_SIZE}", "Table 1", _BOTH, "finetune_nextvlad", "root", (0.79642, 0.80635), "83M"),
-    Row("nextvlad_large", "NeXtVLAD_large(8G, 256K, X4, 2048H)", "Table 1", _BOTH, "finetune_nextvlad_large", "root",
-        (0.80586, 0.81611), "320M"),
-    Row("mod_leaf", "NeXtVLAD_distill: one leaf of the MOD", "Table 1", _BOTH, "finetune_mod_nextvlad_T20", "leaf",
-        (0.81509, 0.82267), "83M"),
-    Row("mix_T0", "MixNeXtVLAD (T=0)", "Table 2", _ONE, "finetune_mix_nextvlad_T0", "root", (0.80797, 0.81688), "250M"),
-    Row("mix_T1", "MixNeXtVLAD (T=1)", "Table 2", _ONE, "finetune_mix_nextvlad_T1", "root", (0.81125, 0.82023), "250M"),
-    Row("mix_T10", "MixNeXtVLAD (T=10)", "Table 2", _ONE, "finetune_mix_nextvlad_T10", "root",
-        (0.81617, 0.82477), "250M"),
-    Row("mix_T20", "MixNeXtVLAD (T=20)", "Table 2", _ONE, "finetune_mix_nextvlad_T20", "root",
-        (0.81984, 0.82699), "250M"),
-    Row("mix_large", "MixNeXtVLAD_large (T=20)", "Table 2", _ONE, "finetune_mix_nextvlad_large_T20", "root",
-        (0.82262, 0.83014), "1280M"),
-    Row("mod", "MODNeXtVLAD (T=20)", "Table 2", _TWO, "finetune_mod_nextvlad_T20", "root", (0.82512, 0.83251), "1000M"),
-    Row("deep", "Three layers, 2 x 2 x 3 (T=20)", "Beyond", _OURS, "finetune_deep_mod_nextvlad_T20"),
-    Row("pretrained", "NeXtVLAD, pretrained only, on segments", "Beyond", _OURS, "pretrain_nextvlad"),
-    Row("mix_T0_average", "MixNeXtVLAD (T=0), plain average of the leaves", "Beyond", _OURS, "finetune_mix_nextvlad_T0",
-        "average"),
-    Row("mix_T20_average", "MixNeXtVLAD (T=20), plain average of the leaves", "Beyond", _OURS,
-        "finetune_mix_nextvlad_T20", "average"),
-    Row("mod_average", "MODNeXtVLAD (T=20), plain average of the leaves", "Beyond", _OURS, "finetune_mod_nextvlad_T20",
-        "average"),
-    Row("mix_T0_leaf", "One leaf of MixNeXtVLAD (T=0)", "Beyond", _OURS, "finetune_mix_nextvlad_T0", "leaf"),
-    Row("mix_T20_leaf", "One leaf of MixNeXtVLAD (T=20)", "Beyond", _OURS, "finetune_mix_nextvlad_T20", "leaf"),
-)}
+ROWS = {
+    row.name: row
+    for row in (
+        Row(
+            "dummy",
+            "Dummy prediction",
+            "Table 1",
+            _WITHOUT_FINETUNING,
+            "pretrain_nextvlad",
+            "video",
+            (0.64809, 0.66188),
+            "83M",
+        ),
+        Row(
+            "dbof", "DBoF baseline", "Table 1", _WITHOUT_PRETRAINING, "scratch_dbof", "root", (0.69882, 0.71077), "16M"
+        ),
+        Row(
+            "nextvlad_scratch",
+            f"NeXtVLAD{_SIZE}",
+            "Table 1",
+            _WITHOUT_PRETRAINING,
+            "scratch_nextvlad",
+            "root",
+            (0.77009, 0.77730),
+            "83M",
+        ),
+        Row("nextvlad", f"NeXtVLAD{_SIZE}", "Table 1", _BOTH, "finetune_nextvlad", "root", (0.79642, 0.80635), "83M"),
+        Row(
+            "nextvlad_large",
+            "NeXtVLAD_large(8G, 256K, X4, 2048H)",
+            "Table 1",
+            _BOTH,
+            "finetune_nextvlad_large",
+            "root",
+            (0.80586, 0.81611),
+            "320M",
+        ),
+        Row(
+            "mod_leaf",
+            "NeXtVLAD_distill: one leaf of the MOD",
+            "Table 1",
+            _BOTH,
+            "finetune_mod_nextvlad_T20",
+            "leaf",
+            (0.81509, 0.82267),
+            "83M",
+        ),
+        Row(
+            "mix_T0",
+            "MixNeXtVLAD (T=0)",
+            "Table 2",
+            _ONE,
+            "finetune_mix_nextvlad_T0",
+            "root",
+            (0.80797, 0.81688),
+            "250M",
+        ),
+        Row(
+            "mix_T1",
+            "MixNeXtVLAD (T=1)",
+            "Table 2",
+            _ONE,
+            "finetune_mix_nextvlad_T1",
+            "root",
+            (0.81125, 0.82023),
+            "250M",
+        ),
+        Row(
+            "mix_T10",
+            "MixNeXtVLAD (T=10)",
+            "Table 2",
+            _ONE,
+            "finetune_mix_nextvlad_T10",
+            "root",
+            (0.81617, 0.82477),
+            "250M",
+        ),
+        Row(
+            "mix_T20",
+            "MixNeXtVLAD (T=20)",
+            "Table 2",
+            _ONE,
+            "finetune_mix_nextvlad_T20",
+            "root",
+            (0.81984, 0.82699),
+            "250M",
+        ),
+        Row(
+            "mix_large",
+            "MixNeXtVLAD_large (T=20)",
+            "Table 2",
+            _ONE,
+            "finetune_mix_nextvlad_large_T20",
+            "root",
+            (0.82262, 0.83014),
+            "1280M",
+        ),
+        Row(
+            "mod",
+            "MODNeXtVLAD (T=20)",
+            "Table 2",
+            _TWO,
+            "finetune_mod_nextvlad_T20",
+            "root",
+            (0.82512, 0.83251),
+            "1000M",
+        ),
+        Row("deep", "Three layers, 2 x 2 x 3 (T=20)", "Beyond", _OURS, "finetune_deep_mod_nextvlad_T20"),
+        Row("pretrained", "NeXtVLAD, pretrained only, on segments", "Beyond", _OURS, "pretrain_nextvlad"),
+        Row(
+            "mix_T0_average",
+            "MixNeXtVLAD (T=0), plain average of the leaves",
+            "Beyond",
+            _OURS,
+            "finetune_mix_nextvlad_T0",
+            "average",
+        ),
+        Row(
+            "mix_T20_average",
+            "MixNeXtVLAD (T=20), plain average of the leaves",
+            "Beyond",
+            _OURS,
+            "finetune_mix_nextvlad_T20",
+            "average",
+        ),
+        Row(
+            "mod_average",
+            "MODNeXtVLAD (T=20), plain average of the leaves",
+            "Beyond",
+            _OURS,
+            "finetune_mod_nextvlad_T20",
+            "average",
+        ),
+        Row("mix_T0_leaf", "One leaf of MixNeXtVLAD (T=0)", "Beyond", _OURS, "finetune_mix_nextvlad_T0", "leaf"),
+        Row("mix_T20_leaf", "One leaf of MixNeXtVLAD (T=20)", "Beyond", _OURS, "finetune_mix_nextvlad_T20", "leaf"),
+    )
+}
 """Tables 1 and 2, and rows that the paper leaves open."""
 
-GAP_ROWS = {row.name: row for row in (
-    Row("gap_nextvlad", "NeXtVLAD", "GAP", "", "gap_nextvlad"),
-    *(Row(f"gap_mix_T{temperature}{'' if part == 'root' else '_' + part}",
-          f"MixNeXtVLAD (T={temperature}){title}", "GAP", "", f"gap_mix_nextvlad_T{temperature}", part)
-      for temperature in TEMPERATURES
-      for part, title in (("root", ""), ("average", ", plain average"), ("leaf", ", one leaf"))),
-    *(Row(f"gap_mod{'' if part == 'root' else '_' + part}", f"MODNeXtVLAD (T=20){title}", "GAP", "",
-          "gap_mod_nextvlad_T20", part)
-      for part, title in (("root", ""), ("average", ", plain average"), ("leaf", ", one leaf"))),
-)}
+GAP_ROWS = {
+    row.name: row
+    for row in (
+        Row("gap_nextvlad", "NeXtVLAD", "GAP", "", "gap_nextvlad"),
+        *(
+            Row(
+                f"gap_mix_T{temperature}{'' if part == 'root' else '_' + part}",
+                f"MixNeXtVLAD (T={temperature}){title}",
+                "GAP",
+                "",
+                f"gap_mix_nextvlad_T{temperature}",
+                part,
+            )
+            for temperature in TEMPERATURES
+            for part, title in (("root", ""), ("average", ", plain average"), ("leaf", ", one leaf"))
+        ),
+        *(
+            Row(
+                f"gap_mod{'' if part == 'root' else '_' + part}",
+                f"MODNeXtVLAD (T=20){title}",
+                "GAP",
+                "",
+                "gap_mod_nextvlad_T20",
+                part,
+            )
+            for part, title in (("root", ""), ("average", ", plain average"), ("leaf", ", one leaf"))
+        ),
+    )
+}
 """The second table: GAP on real video-level records."""
 
 

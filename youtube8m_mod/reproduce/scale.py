@@ -3,7 +3,7 @@
 import dataclasses
 
 from youtube8m_mod import config
-from youtube8m_mod.data.composition import Settings
+from youtube8m_mod.miniature.composition import Settings
 from youtube8m_mod.reproduce.rows import VARIATIONS
 
 
@@ -53,11 +53,18 @@ class Scale:
         """
         noise = dict(missed_rate=0.4, spurious_rate=1.5) if VARIATIONS[variation].label_noise else {}
         return Settings(
-            seed=seed, train_videos=self.train_videos,
+            seed=seed,
+            train_videos=self.train_videos,
             validate_videos=(self.finetuning_shards + self.validation_shards) * self.videos_per_shard,
-            test_videos=self.test_videos, min_frames=self.min_frames, max_frames=self.max_frames,
-            videos_per_shard=self.videos_per_shard, feature_sizes=self.feature_sizes,
-            num_classes=num_classes or self.num_classes, num_segment_classes=self.num_segment_classes, **noise)
+            test_videos=self.test_videos,
+            min_frames=self.min_frames,
+            max_frames=self.max_frames,
+            videos_per_shard=self.videos_per_shard,
+            feature_sizes=self.feature_sizes,
+            num_classes=num_classes or self.num_classes,
+            num_segment_classes=self.num_segment_classes,
+            **noise,
+        )
 
     def model(self, training):
         """The miniature's `ModelConfig` of a training."""
@@ -70,9 +77,13 @@ class Scale:
         if named.pooling == "nextvlad":
             # What the paper's large model has over the other, it has here: twice the clusters and the expansion.
             standard = config.MODELS["nextvlad"]
-            sizes = dict(clusters=clusters * named.clusters // standard.clusters, groups=4,
-                         expansion=(0.125 if gap else 0.5) * named.expansion / standard.expansion,
-                         hidden_size=hidden, gating_reduction=4)
+            sizes = dict(
+                clusters=clusters * named.clusters // standard.clusters,
+                groups=4,
+                expansion=(0.125 if gap else 0.5) * named.expansion / standard.expansion,
+                hidden_size=hidden,
+                gating_reduction=4,
+            )
         if gap:
             sizes |= dict(max_frames=1)
         else:
@@ -83,21 +94,46 @@ class Scale:
         """The miniature's `PhaseConfig` of a training; a finetuning's length follows from its number of segments."""
         epochs = self.finetune_epochs * VARIATIONS[training.variation].finetuning_length
         changed = {
-            "pretrain": dict(max_steps=self.pretrain_steps, batch_size=self.pretrain_batch,
-                             base_learning_rate=self.pretrain_rate, dropout=0.5),
-            "finetune": dict(max_steps=max(int((num_examples or 0) * epochs) // self.finetune_batch, 1),
-                             num_epochs=None, batch_size=self.finetune_batch, base_learning_rate=self.finetune_rate,
-                             dropout=0.75),
-            "gap": dict(max_steps=self.gap_steps, batch_size=self.gap_batch, base_learning_rate=self.gap_rate,
-                        dropout=0.5),
+            "pretrain": dict(
+                max_steps=self.pretrain_steps,
+                batch_size=self.pretrain_batch,
+                base_learning_rate=self.pretrain_rate,
+                dropout=0.5,
+            ),
+            "finetune": dict(
+                max_steps=max(int((num_examples or 0) * epochs) // self.finetune_batch, 1),
+                num_epochs=None,
+                batch_size=self.finetune_batch,
+                base_learning_rate=self.finetune_rate,
+                dropout=0.75,
+            ),
+            "gap": dict(
+                max_steps=self.gap_steps, batch_size=self.gap_batch, base_learning_rate=self.gap_rate, dropout=0.5
+            ),
         }[training.phase]
         phase = config.PHASES["finetune" if training.phase == "finetune" else "pretrain"]
-        return dataclasses.replace(phase, temperature=training.temperature,
-                                   batch_norm_momentum=self.batch_norm_momentum, **changed)
+        return dataclasses.replace(
+            phase, temperature=training.temperature, batch_norm_momentum=self.batch_norm_momentum, **changed
+        )
 
 
 DEFAULT = Scale("default")
-QUICK = Scale("quick", train_videos=200, finetuning_shards=2, validation_shards=1, test_videos=80,
-              videos_per_shard=50, clusters=16, hidden_size=64, pretrain_steps=20, finetune_epochs=4, finetune_batch=64,
-              gap_records=300,
-              gap_steps=20, gap_batch=64, gap_hidden=32, curve_points=2, log_points=10)
+QUICK = Scale(
+    "quick",
+    train_videos=200,
+    finetuning_shards=2,
+    validation_shards=1,
+    test_videos=80,
+    videos_per_shard=50,
+    clusters=16,
+    hidden_size=64,
+    pretrain_steps=20,
+    finetune_epochs=4,
+    finetune_batch=64,
+    gap_records=300,
+    gap_steps=20,
+    gap_batch=64,
+    gap_hidden=32,
+    curve_points=2,
+    log_points=10,
+)

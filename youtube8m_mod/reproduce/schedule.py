@@ -9,8 +9,8 @@ import time
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.report import progress
 from youtube8m_mod.reproduce.rows import TRAININGS
+from youtube8m_mod.terminal import progress
 
 RESULTS = "results.json"
 
@@ -55,9 +55,15 @@ def needed(groups, seeds):
     Args:
         groups: lists of names of trainings.
     """
-    return list(dict.fromkeys(
-        (other, seed) for names in groups for seed in seeds for name in names
-        for other in (*TRAININGS[name].needs, name)))
+    return list(
+        dict.fromkeys(
+            (other, seed)
+            for names in groups
+            for seed in seeds
+            for name in names
+            for other in (*TRAININGS[name].needs, name)
+        )
+    )
 
 
 def run_all(place, tasks, results, jobs):
@@ -74,7 +80,7 @@ def run_all(place, tasks, results, jobs):
             # The list raises their errors.
             list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))
             while waiting or running:
-                for task in [task for task in waiting if _ready(task, results)][:jobs - len(running)]:
+                for task in [task for task in waiting if _ready(task, results)][: jobs - len(running)]:
                     waiting.remove(task)
                     running[pool.submit(_run, place, *task)] = task
                 done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)

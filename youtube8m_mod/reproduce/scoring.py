@@ -7,15 +7,14 @@ import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.data.miniature import SUMMARY
-from youtube8m_mod.evaluation.labels import load_labels
 from youtube8m_mod.evaluation.mean_average_precision import evaluate
+from youtube8m_mod.evaluation.rated_labels import load_labels
 from youtube8m_mod.evaluation.video_metrics import GAP_TOP_K, global_average_precision
-from youtube8m_mod.localization.arrays import write_arrays
-from youtube8m_mod.localization.localization import Localization, LocalizationConfig
+from youtube8m_mod.formats.arrays import write_arrays
+from youtube8m_mod.formats.submission import write_submission
+from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 from youtube8m_mod.localization.segments import split_segments
-from youtube8m_mod.localization.submission import write_submission
-from youtube8m_mod.localization.value_model import top_classes
+from youtube8m_mod.miniature.writer import SUMMARY
 
 _BATCH = 512
 
@@ -35,14 +34,18 @@ def predict(model, arrays):
     """
     found = {}
     for start in range(0, len(arrays["features"]), _BATCH):
-        batch = {name: tf.convert_to_tensor(arrays[name][start:start + _BATCH])
-                 for name in ("features", "num_frames", "present_frames")}
+        batch = {
+            name: tf.convert_to_tensor(arrays[name][start : start + _BATCH])
+            for name in ("features", "num_frames", "present_frames")
+        }
         output = model.tree(batch)
         parts = {"root": output.probabilities}
         if output.children:
             below = leaves(output)
-            parts |= {"leaf": below[0].probabilities,
-                      "average": tf.sigmoid(sum(leaf.logits for leaf in below) / len(below))}
+            parts |= {
+                "leaf": below[0].probabilities,
+                "average": tf.sigmoid(sum(leaf.logits for leaf in below) / len(below)),
+            }
         for part, values in parts.items():
             found.setdefault(part, []).append(values.numpy())
     return {part: np.concatenate(values) for part, values in found.items()}
@@ -86,19 +89,24 @@ class Judge:
             own = video_probabilities[video]
             dummy = segment_probabilities is None
             segments = np.tile(own, (end - start, 1)) if dummy else segment_probabilities[start:end]
-            localization.add(self.videos["ids"][video], int(self.videos["num_frames"][video]), own,
-                             segments[:, self.class_ids])
+            localization.add(
+                self.videos["ids"][video], int(self.videos["num_frames"][video]), own, segments[:, self.class_ids]
+            )
         path = os.path.join(self.work_dir, f"submission-{self.name}.csv")
         write_submission(path, self.class_ids, localization.lists(), localization.video_ids(), localization.slots)
         return evaluate(path, self.labels, num_classes=self.num_classes).map
 
-
-
     def write_segments(self, path, model):
         """Writes the root's probabilities of all segments for the rated classes, for timelines."""
-        write_arrays(path, {
-            "ids": self.videos["ids"][self.segments["videos"]].astype(np.bytes_), "starts": self.segments["starts"],
-            "classes": self.class_ids, "probabilities": predict(model, self.segments)["root"][:, self.class_ids]})
+        write_arrays(
+            path,
+            {
+                "ids": self.videos["ids"][self.segments["videos"]].astype(np.bytes_),
+                "starts": self.segments["starts"],
+                "classes": self.class_ids,
+                "probabilities": predict(model, self.segments)["root"][:, self.class_ids],
+            },
+        )
 
 
 def gap(labels, probabilities):

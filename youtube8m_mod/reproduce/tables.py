@@ -99,17 +99,25 @@ def map_table(entries):
         own = Summary.of(found.values())
         shared = Summary.of(row_scores(entries, row, shared=True).values())
         validation = Summary.of(row_scores(entries, row, "validation").values())
-        parameters = next((entry["parameters"] for name, entry in entries.items()
-                           if name.rpartition("/")[0] == row.training), None)
-        table.append({
-            "table": row.table, "group": row.group, "row": row.title,
-            "parameters": parameters if row.part in ("root", "video") else None,
-            "seeds": own and own.count, "MAP": own and str(own),
-            "on shared candidates": shared and str(shared),
-            "minus NeXtVLAD": None if row.name == "nextvlad" else signed(paired(found, reference)),
-            "validation MAP": validation and str(validation),
-            "paper, private": row.paper and row.paper[0], "paper, public": row.paper and row.paper[1],
-            "paper, parameters": row.paper_parameters or None})
+        parameters = next(
+            (entry["parameters"] for name, entry in entries.items() if name.rpartition("/")[0] == row.training), None
+        )
+        table.append(
+            {
+                "table": row.table,
+                "group": row.group,
+                "row": row.title,
+                "parameters": parameters if row.part in ("root", "video") else None,
+                "seeds": own and own.count,
+                "MAP": own and str(own),
+                "on shared candidates": shared and str(shared),
+                "minus NeXtVLAD": None if row.name == "nextvlad" else signed(paired(found, reference)),
+                "validation MAP": validation and str(validation),
+                "paper, private": row.paper and row.paper[0],
+                "paper, public": row.paper and row.paper[1],
+                "paper, parameters": row.paper_parameters or None,
+            }
+        )
     return table
 
 
@@ -121,9 +129,16 @@ def gap_table(entries):
         test, train = (row_scores(entries, row, partition) for partition in ("test", "train"))
         best = Summary.of(best_of_curve(entries, row).values())
         if test:
-            table.append({"row": row.title, "seeds": len(test), "test GAP": str(Summary.of(test.values())),
-                          "train GAP": str(Summary.of(train.values())), "best test GAP of the curve": str(best),
-                          "minus mixture at T = 0": signed(paired(test, reference))})
+            table.append(
+                {
+                    "row": row.title,
+                    "seeds": len(test),
+                    "test GAP": str(Summary.of(test.values())),
+                    "train GAP": str(Summary.of(train.values())),
+                    "best test GAP of the curve": str(best),
+                    "minus mixture at T = 0": signed(paired(test, reference)),
+                }
+            )
     return table
 
 
@@ -146,11 +161,17 @@ def claims_table(entries, claims, rows=ROWS):
     table = []
     for claim in claims:
         better, worse = rows[claim.better], rows[claim.worse]
-        difference, alone = (paired(*(row_scores(entries, row, shared=shared) for row in (better, worse)))
-                             for shared in (False, True))
+        difference, alone = (
+            paired(*(row_scores(entries, row, shared=shared) for row in (better, worse))) for shared in (False, True)
+        )
         paper = f"{better.paper[0] - worse.paper[0]:+.4f}" if better.paper and worse.paper else None
-        line = {"statement": claim.text, "paper (private)": paper, "here": signed(difference),
-                "seeds": difference and difference.count, "verdict": verdict(difference)}
+        line = {
+            "statement": claim.text,
+            "paper (private)": paper,
+            "here": signed(difference),
+            "seeds": difference and difference.count,
+            "verdict": verdict(difference),
+        }
         if rows is ROWS:
             line |= {"on shared candidates": signed(alone), "verdict on them": verdict(alone)}
         table.append(line)
@@ -160,10 +181,13 @@ def claims_table(entries, claims, rows=ROWS):
 def in_words(table):
     """Sentences on a table of claims: what is confirmed, contradicted, undecided."""
     sentences = []
-    for outcome, opening in (("confirmed", "Confirmed"), ("contradicted", "Contradicted: the opposite holds for"),
-                             ("undecided", "Undecided (the 95% interval holds 0)"),
-                             ("one seed only", "One seed only, no verdict"),
-                             ("not measured", "Not measured")):
+    for outcome, opening in (
+        ("confirmed", "Confirmed"),
+        ("contradicted", "Contradicted: the opposite holds for"),
+        ("undecided", "Undecided (the 95% interval holds 0)"),
+        ("one seed only", "One seed only, no verdict"),
+        ("not measured", "Not measured"),
+    ):
         texts = [line["statement"] + _in_brackets(line) for line in table if line["verdict"] == outcome]
         if texts:
             sentences.append(f"{opening}: {'; '.join(texts)}.")
@@ -186,20 +210,28 @@ def regime_table(entries):
     table = []
     for variation in VARIATIONS.values():
         suffix = "" if variation.name == "base" else f"_{variation.name}"
-        single, plain, distilled = (scores(entries, f"finetune_{name}{suffix}", "root", shared=True)
-                                    for name in ("nextvlad", "mix_nextvlad_T0", "mix_nextvlad_T20"))
+        single, plain, distilled = (
+            scores(entries, f"finetune_{name}{suffix}", "root", shared=True)
+            for name in ("nextvlad", "mix_nextvlad_T0", "mix_nextvlad_T20")
+        )
         difference = paired(distilled, plain)
         pipelines = paired(*(scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "root") for t in (20, 0)))
         leaf_plain, leaf_distilled = (scores(entries, f"finetune_mix_nextvlad_T{t}{suffix}", "leaf") for t in (0, 20))
         if plain and distilled:
-            table.append({
-                "regime, on shared candidates": variation.axis, "single": str(Summary.of(single.values())),
-                "mixture, T = 0": str(Summary.of(plain.values())),
-                "mixture, T = 20": str(Summary.of(distilled.values())),
-                "T = 20 minus T = 0": signed(difference), "verdict on T = 20": verdict(difference),
-                "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
-                "mixture (T = 0) minus single": signed(paired(plain, single)),
-                "whole pipelines, T = 20 minus T = 0": signed(pipelines), "verdict on them": verdict(pipelines)})
+            table.append(
+                {
+                    "regime, on shared candidates": variation.axis,
+                    "single": str(Summary.of(single.values())),
+                    "mixture, T = 0": str(Summary.of(plain.values())),
+                    "mixture, T = 20": str(Summary.of(distilled.values())),
+                    "T = 20 minus T = 0": signed(difference),
+                    "verdict on T = 20": verdict(difference),
+                    "leaf, T = 20 minus T = 0": signed(paired(leaf_distilled, leaf_plain)),
+                    "mixture (T = 0) minus single": signed(paired(plain, single)),
+                    "whole pipelines, T = 20 minus T = 0": signed(pipelines),
+                    "verdict on them": verdict(pipelines),
+                }
+            )
     return table
 
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod import config
-from youtube8m_mod.localization.arrays import read_arrays, write_arrays
+from youtube8m_mod import overrides
+from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.reproduce import data, scoring
 from youtube8m_mod.reproduce.rows import TRAININGS, VARIATIONS
 from youtube8m_mod.training.history import read_history
@@ -39,7 +39,8 @@ def run(place, name, seed):
     started = time.monotonic()
     training = TRAININGS[name]
     return (_gap if training.phase == "gap" else _localization)(place, training, seed) | {
-        "seconds": time.monotonic() - started}
+        "seconds": time.monotonic() - started
+    }
 
 
 class _ScoredTrainer(Trainer):
@@ -57,15 +58,30 @@ class _ScoredTrainer(Trainer):
 
 def _train(place, training, seed, model, phase, arrays, score, curve_points):
     """Trains and returns the entry of the results and the `MOD`."""
-    options = TrainingOptions(checkpoint_steps=-(-phase.max_steps // curve_points), keep_checkpoints=1,
-                              log_steps=max(phase.max_steps // place.scale.log_points, 1), start_new_model=True)
+    options = TrainingOptions(
+        checkpoint_steps=-(-phase.max_steps // curve_points),
+        keep_checkpoints=1,
+        log_steps=max(phase.max_steps // place.scale.log_points, 1),
+        start_new_model=True,
+    )
     pretrained = place.folder(TRAININGS[training.pretraining], seed) if training.pretraining else None
-    trainer = _ScoredTrainer(Run(model, phase, seed, started_from=pretrained), place.folder(training, seed),
-                             data.MemoryReader(arrays), options, score=score)
+    trainer = _ScoredTrainer(
+        Run(model, phase, seed, started_from=pretrained),
+        place.folder(training, seed),
+        data.MemoryReader(arrays),
+        options,
+        score=score,
+    )
     trainer.train()
-    return {"scores": trainer.curve[-1]["scores"], "curve": trainer.curve, "history": read_history(trainer.train_dir),
-            "examples": len(arrays["ids"]), "model": config.to_dict(model), "phase": config.to_dict(phase),
-            "parameters": int(sum(np.prod(v.shape) for v in trainer.model.trainable_variables))}
+    return {
+        "scores": trainer.curve[-1]["scores"],
+        "curve": trainer.curve,
+        "history": read_history(trainer.train_dir),
+        "examples": len(arrays["ids"]),
+        "model": overrides.to_dict(model),
+        "phase": overrides.to_dict(phase),
+        "parameters": int(sum(np.prod(v.shape) for v in trainer.model.trainable_variables)),
+    }
 
 
 def _localization(place, training, seed):
@@ -74,9 +90,12 @@ def _localization(place, training, seed):
     model, finetuning = scale.model(training), training.phase == "finetune"
     arrays = data.load_for(model, partition.finetuning if finetuning else partition.pretraining, finetuning)
     train_dir = place.folder(training, seed)
-    judges = {name: scoring.Judge(folder, getattr(partition, name),
-                                  data.load_for(model, getattr(partition, name), False), train_dir, name)
-              for name in _PARTITIONS}
+    judges = {
+        name: scoring.Judge(
+            folder, getattr(partition, name), data.load_for(model, getattr(partition, name), False), train_dir, name
+        )
+        for name in _PARTITIONS
+    }
 
     def videos(pretraining):
         return read_arrays(os.path.join(place.folder(TRAININGS[pretraining], seed), _VIDEOS), _PARTITIONS)
@@ -89,11 +108,21 @@ def _localization(place, training, seed):
             return _segment_scores(model, judges, own, own if same else shared)
         own = {name: scoring.predict(model, judge.videos)["root"] for name, judge in judges.items()}
         write_arrays(os.path.join(train_dir, _VIDEOS), own)
-        return {name: found | {"video": judges[name].map(own[name], None)}
-                for name, found in _segment_scores(model, judges, own, own).items()}
+        return {
+            name: found | {"video": judges[name].map(own[name], None)}
+            for name, found in _segment_scores(model, judges, own, own).items()
+        }
 
-    return _train(place, training, seed, model, scale.phase(training, len(arrays["ids"])), arrays, score,
-                  scale.curve_points if finetuning else 1)
+    return _train(
+        place,
+        training,
+        seed,
+        model,
+        scale.phase(training, len(arrays["ids"])),
+        arrays,
+        score,
+        scale.curve_points if finetuning else 1,
+    )
 
 
 def _segment_scores(model, judges, videos, shared_videos):
@@ -120,7 +149,11 @@ def _gap(place, training, seed):
     arrays = {name: data.load_for(model, pattern, False) for name, pattern in (("train", train), ("test", test))}
 
     def score(model):
-        return {name: {part: scoring.gap(videos["labels"], values)
-                       for part, values in scoring.predict(model, videos).items()} for name, videos in arrays.items()}
+        return {
+            name: {
+                part: scoring.gap(videos["labels"], values) for part, values in scoring.predict(model, videos).items()
+            }
+            for name, videos in arrays.items()
+        }
 
     return _train(place, training, seed, model, scale.phase(training), arrays["train"], score, scale.curve_points)

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.models.folded import parse_path
+from youtube8m_mod.tree import parse_path
 
 _CLIENT = os.path.join(os.path.dirname(__file__), "plain_client.py")
 
@@ -65,9 +65,12 @@ class Recorder:
         features = self._features(len(lengths), max(lengths))
         counts = np.array(lengths, np.int32)[:, np.newaxis]
         expected = self._videos(features, lengths)
-        return [Request("serving_default", {"rgb_and_audio": records.dequantize(features), "num_frames": counts}, {},
-                        expected),
-                Request("quantized", {"rgb_and_audio": features, "num_frames": counts}, {}, expected)]
+        return [
+            Request(
+                "serving_default", {"rgb_and_audio": records.dequantize(features), "num_frames": counts}, {}, expected
+            ),
+            Request("quantized", {"rgb_and_audio": features, "num_frames": counts}, {}, expected),
+        ]
 
     def segments(self, frames):
         """A request of `segments` with a video of so many frames."""
@@ -76,8 +79,11 @@ class Recorder:
         starts = np.arange(0, frames, SEGMENT_FRAMES, dtype=np.int32)
         padded = np.zeros((len(starts) * SEGMENT_FRAMES, features.shape[-1]), np.uint8)
         padded[:frames] = features[0, :frames]
-        answer = self._answer(padded.reshape(len(starts), SEGMENT_FRAMES, -1), np.full(len(starts), SEGMENT_FRAMES),
-                              np.minimum(frames - starts, SEGMENT_FRAMES))
+        answer = self._answer(
+            padded.reshape(len(starts), SEGMENT_FRAMES, -1),
+            np.full(len(starts), SEGMENT_FRAMES),
+            np.minimum(frames - starts, SEGMENT_FRAMES),
+        )
         return Request("segments", {"rgb_and_audio": records.dequantize(features[0])}, {"start_times": starts}, answer)
 
     def serialized_examples(self, lengths):
@@ -87,12 +93,19 @@ class Recorder:
         ends = np.cumsum((0, *config.feature_sizes))
         ids = [f"v{number:03}".encode() for number in range(len(lengths))]
         examples = [
-            records.frame_level_record(video_id, [], {
-                name: frames[:length, start:end]
-                for name, start, end in zip(config.feature_names, ends, ends[1:])})
-            for video_id, frames, length in zip(ids, features, lengths)]
-        return Request("serialized_examples", {"examples": np.array(examples, object)},
-                       {"ids": np.array(ids, object)}, self._videos(features, lengths))
+            records.frame_level_record(
+                video_id,
+                [],
+                {name: frames[:length, start:end] for name, start, end in zip(config.feature_names, ends, ends[1:])},
+            )
+            for video_id, frames, length in zip(ids, features, lengths)
+        ]
+        return Request(
+            "serialized_examples",
+            {"examples": np.array(examples, object)},
+            {"ids": np.array(ids, object)},
+            self._videos(features, lengths),
+        )
 
     def _features(self, batch, frames):
         return self.random.integers(0, 256, (batch, frames, self.model.config.feature_size), np.uint8)
@@ -109,9 +122,13 @@ class Recorder:
         return answers
 
     def _answer(self, features, num_frames, present_frames):
-        output = self.model.tree({"features": tf.constant(features),
-                                  "num_frames": tf.constant(num_frames, tf.int32),
-                                  "present_frames": tf.constant(present_frames, tf.int32)})
+        output = self.model.tree(
+            {
+                "features": tf.constant(features),
+                "num_frames": tf.constant(num_frames, tf.int32),
+                "present_frames": tf.constant(present_frames, tf.int32),
+            }
+        )
         for index in self.path:
             output = output.children[index]
         return output.probabilities.numpy()[:, self.classes]
@@ -124,17 +141,20 @@ class Recorder:
         """
         for name, value in request.expected.items():
             if not np.array_equal(outputs[name], value):
-                raise UserError(f"The exported model's {request.signature} gives {name} {outputs[name]}, the trained "
-                                f"model {value}.")
+                raise UserError(
+                    f"The exported model's {request.signature} gives {name} {outputs[name]}, the trained model {value}."
+                )
         expected, found = request.probabilities, outputs["predictions"]
         if request.signature == "serialized_examples":
-            best = -np.sort(-expected, axis=1)[:, :self.top_k]
+            best = -np.sort(-expected, axis=1)[:, : self.top_k]
             columns = np.argsort(self.classes)[np.searchsorted(np.sort(self.classes), outputs["class_indexes"])]
             # Which of two nearly equal classes comes first is rounding: both are compared by their probabilities.
             expected = np.stack([best, np.take_along_axis(expected, columns, axis=1)])
         if found.shape != expected.shape[-2:]:
-            raise UserError(f"The exported model's {request.signature} gives predictions of shape {found.shape}, "
-                            f"{expected.shape[-2:]} was expected.")
+            raise UserError(
+                f"The exported model's {request.signature} gives predictions of shape {found.shape}, "
+                f"{expected.shape[-2:]} was expected."
+            )
         return float(np.abs(found - expected).max())
 
 
@@ -151,8 +171,10 @@ def bless(path, recorder, requests, tolerance):
     for request, outputs in zip(requests, call_in_fresh_process(path, requests), strict=True):
         difference = recorder.difference(request, outputs)
         if not difference <= tolerance:
-            raise UserError(f"The exported model's {request.signature} differs from the trained model by "
-                            f"{difference:.2g} in a probability, at most {tolerance:g} was expected.")
+            raise UserError(
+                f"The exported model's {request.signature} differs from the trained model by "
+                f"{difference:.2g} in a probability, at most {tolerance:g} was expected."
+            )
         worst = max(worst, difference)
     return worst
 
@@ -169,16 +191,22 @@ def call_in_fresh_process(path, requests):
                     proto = tf.make_tensor_proto(value).SerializeToString()
                     example.features.feature[name].bytes_list.value.append(proto)
                 writer.write(example.SerializeToString())
-        done = subprocess.run([sys.executable, _CLIENT, path, asked, answered], cwd=folder,
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, _CLIENT, path, asked, answered], cwd=folder, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise UserError(f"The exported model does not run in a fresh process: {lines[-1]}")
         answers = []
         for serialized in tf.data.TFRecordDataset(answered).as_numpy_iterator():
             fields = tf.train.Example.FromString(serialized).features.feature
-            answers.append({name: tf.make_ndarray(tensor_pb2.TensorProto.FromString(feature.bytes_list.value[0]))
-                            for name, feature in fields.items() if name != "signature"})
+            answers.append(
+                {
+                    name: tf.make_ndarray(tensor_pb2.TensorProto.FromString(feature.bytes_list.value[0]))
+                    for name, feature in fields.items()
+                    if name != "signature"
+                }
+            )
         return answers
 
 

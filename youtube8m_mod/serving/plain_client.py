@@ -20,11 +20,15 @@ def main(path, requests, responses):
     call = _tflite(path) if path.endswith(".tflite") else _saved_model(path)
     with tf.io.TFRecordWriter(responses) as writer:
         for serialized in tf.data.TFRecordDataset(requests).as_numpy_iterator():
-            fields = {name: feature.bytes_list.value[0] for name, feature in
-                      tf.train.Example.FromString(serialized).features.feature.items()}
+            fields = {
+                name: feature.bytes_list.value[0]
+                for name, feature in tf.train.Example.FromString(serialized).features.feature.items()
+            }
             signature = fields.pop("signature")
-            outputs = call(signature.decode(), {name: tf.make_ndarray(tensor_pb2.TensorProto.FromString(value))
-                                                for name, value in fields.items()})
+            outputs = call(
+                signature.decode(),
+                {name: tf.make_ndarray(tensor_pb2.TensorProto.FromString(value)) for name, value in fields.items()},
+            )
             example = tf.train.Example()
             example.features.feature["signature"].bytes_list.value.append(signature)
             for name, value in outputs.items():

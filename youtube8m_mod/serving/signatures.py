@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.data import parse, records
+from youtube8m_mod.data import parsing, records
 from youtube8m_mod.localization.segments import split_segments
 
 
@@ -34,8 +34,9 @@ class Signatures(tf.Module):
         self.model, self.top_k = model, min(top_k, len(model.classes))
         self.label_names = tf.saved_model.Asset(label_names) if label_names else None
         config = model.config
-        self.record = records.RecordSpec(records.QUANTIZED, config.feature_names, config.feature_sizes,
-                                         config.num_classes, segments=False)
+        self.record = records.RecordSpec(
+            records.QUANTIZED, config.feature_names, config.feature_sizes, config.num_classes, segments=False
+        )
 
     def concrete_functions(self):
         """{signature: concrete function}, as `tf.saved_model.save` takes them."""
@@ -51,14 +52,16 @@ class Signatures(tf.Module):
             "segments": (self.segments, frames([None])),
             "serialized_examples": (self.serialized_examples, tf.TensorSpec([None], tf.string, "examples")),
         }
-        return {name: tf.function(function, autograph=False).get_concrete_function(*specs)
-                for name, (function, *specs) in inputs.items()}
+        return {
+            name: tf.function(function, autograph=False).get_concrete_function(*specs)
+            for name, (function, *specs) in inputs.items()
+        }
 
     def videos(self, rgb_and_audio, num_frames):
         return {"predictions": self._probabilities(rgb_and_audio, tf.reshape(num_frames, [-1]))}
 
     def segments(self, rgb_and_audio):
-        frames = rgb_and_audio[tf.newaxis, :self.model.config.max_frames]
+        frames = rgb_and_audio[tf.newaxis, : self.model.config.max_frames]
         features, present, _, starts = split_segments(frames, tf.shape(frames)[1][tf.newaxis])
         logits = self.model.logits(features, None, present, SEGMENT_FRAMES)
         return {"start_times": starts, "predictions": tf.sigmoid(logits)}
@@ -67,12 +70,16 @@ class Signatures(tf.Module):
         # Bytes that are no SequenceExample raise here; in the parser below some of them would end the server.
         decoded = tf.io.decode_proto(examples, "tensorflow.SequenceExample", ["context"], [tf.string], sanitize=True)
         with tf.control_dependencies([decoded.sizes]):
-            parsed = parse.fields(tf.identity(examples), self.record)
+            parsed = parsing.fields(tf.identity(examples), self.record)
         names = ", ".join(f"{name} ({size} bytes a frame)" for name, size in zip(self.record.keys, self.record.sizes))
-        check = tf.debugging.Assert(parsed["valid"], [
-            f"A record lacks its id, or frames, or has another number of bytes than {names}, or labels that are none."])
+        check = tf.debugging.Assert(
+            parsed["valid"],
+            [
+                f"A record lacks its id, or frames, or has another number of bytes than {names}, or labels that are none."
+            ],
+        )
         with tf.control_dependencies([check]):
-            batch = parse.videos(parsed, self.record, self.model.config.max_frames)
+            batch = parsing.videos(parsed, self.record, self.model.config.max_frames)
         best = tf.math.top_k(self._probabilities(batch["features"], batch["num_frames"]), self.top_k)
         classes = tf.gather(tf.constant(self.model.classes, tf.int32), best.indices)
         return {"ids": batch["ids"], "class_indexes": classes, "predictions": best.values}

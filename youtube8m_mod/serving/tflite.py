@@ -24,7 +24,8 @@ def convert(signatures):
     model = signatures.model
     function = tf.function(signatures.videos, autograph=False).get_concrete_function(
         tf.TensorSpec([None, model.frames, model.config.feature_size], tf.float32, "rgb_and_audio"),
-        tf.TensorSpec([None, 1], tf.int32, "num_frames"))
+        tf.TensorSpec([None, 1], tf.int32, "num_frames"),
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], signatures)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]  # Without a data set to calibrate on: dynamic range.
     return converter.convert()

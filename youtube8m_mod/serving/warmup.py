@@ -22,11 +22,14 @@ def prediction_log(model_name, signature, inputs):
         signature: name of the signature.
         inputs: {name: array}.
     """
-    request = _field(_REQUEST_MODEL, _field(_MODEL_NAME, model_name.encode())
-                     + _field(_MODEL_SIGNATURE, signature.encode()))
+    request = _field(
+        _REQUEST_MODEL, _field(_MODEL_NAME, model_name.encode()) + _field(_MODEL_SIGNATURE, signature.encode())
+    )
     for name, value in inputs.items():
-        request += _field(_REQUEST_INPUTS, _field(_ENTRY_KEY, name.encode())
-                          + _field(_ENTRY_VALUE, tf.make_tensor_proto(value).SerializeToString()))
+        request += _field(
+            _REQUEST_INPUTS,
+            _field(_ENTRY_KEY, name.encode()) + _field(_ENTRY_VALUE, tf.make_tensor_proto(value).SerializeToString()),
+        )
     return _field(_PREDICTION_LOG_PREDICT, _field(_PREDICT_LOG_REQUEST, request))
 
 

@@ -14,16 +14,23 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
-from youtube8m_mod.errors import UserError
+from youtube8m_mod.distribution.placement import CHECKPOINT_OPTIONS
+from youtube8m_mod.errors import UserError, first_line
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
-from youtube8m_mod.placement import CHECKPOINT_OPTIONS
 from youtube8m_mod.training.run import Run
 
 # What a file system that fails for the moment raises, or memory that is short; the checkpoint may be whole.
-_PASSING = (tf.errors.UnavailableError, tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError,
-            tf.errors.UnauthenticatedError, tf.errors.DeadlineExceededError, tf.errors.AbortedError,
-            tf.errors.CancelledError, OSError)
+_PASSING = (
+    tf.errors.UnavailableError,
+    tf.errors.ResourceExhaustedError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    OSError,
+)
 # What reading damaged files raises.
 _DAMAGE = (UserError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
@@ -60,8 +67,11 @@ def random_state(model):
 
 def optimizer_variables(model, optimizer):
     """{path: tf.Variable} of Adam's moments beside their variables' paths, its powers of beta, and the step."""
-    named = {"step": optimizer.iterations.value, "beta_1_power": optimizer.beta_1_power.value,
-             "beta_2_power": optimizer.beta_2_power.value}
+    named = {
+        "step": optimizer.iterations.value,
+        "beta_1_power": optimizer.beta_1_power.value,
+        "beta_2_power": optimizer.beta_2_power.value,
+    }
     for letter, moments in (("m", optimizer.first_moments), ("v", optimizer.second_moments)):
         for variable, moment in zip(model.ordered_trainable_variables, moments):
             named[f"{_path(variable)}/{letter}"] = moment.value
@@ -77,8 +87,10 @@ def save(train_dir, model, optimizer, state, keep):
     Raises:
         UserError: where a weight is not finite, or the checkpoint cannot be written; the others stay.
     """
-    variables = {"model": model_variables(model) | random_state(model),
-                 "optimizer": optimizer_variables(model, optimizer)}
+    variables = {
+        "model": model_variables(model) | random_state(model),
+        "optimizer": optimizer_variables(model, optimizer),
+    }
     for kind, named in variables.items():
         for path, variable in named.items():
             if variable.dtype.is_floating:
@@ -98,7 +110,7 @@ def save(train_dir, model, optimizer, state, keep):
     except BaseException as error:
         files.remove_tree(partial)
         if isinstance(error, (tf.errors.OpError, OSError, UserError)):
-            raise UserError(f"Cannot write the checkpoint {folder}: {_first_line(error)}") from error
+            raise UserError(f"Cannot write the checkpoint {folder}: {first_line(error)}") from error
         raise
     found = steps(train_dir)
     for step in found:
@@ -116,8 +128,9 @@ def remove_partial(train_dir):
     """Removes what a killed run left half-written."""
     for name in files.list_dir(train_dir):
         folder = f"{train_dir}/{name}"
-        if name.startswith("partial-") or (files.is_remote(folder) and name.startswith("checkpoint-")
-                                           and not files.exists(f"{folder}/state.json")):
+        if name.startswith("partial-") or (
+            files.is_remote(folder) and name.startswith("checkpoint-") and not files.exists(f"{folder}/state.json")
+        ):
             files.remove_tree(folder)
 
 
@@ -143,13 +156,16 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True):
             _restore(f"{folder}/variables", model, optimizer, carry_step)
             return state
         except _PASSING as error:
-            raise UserError(f"Cannot read {folder}: {_first_line(error)}; it may be whole, so nothing is done "
-                            "without it.") from error
+            raise UserError(
+                f"Cannot read {folder}: {first_line(error)}; it may be whole, so nothing is done without it."
+            ) from error
         except _DAMAGE as error:
             if isinstance(error, _Mismatch) or step == found[0]:
-                raise UserError(f"Cannot restore {folder}: {_first_line(error)}") from error
-            print(f"warning: the checkpoint {folder} is damaged ({_first_line(error)}); taking the one before it.",
-                  file=sys.stderr)
+                raise UserError(f"Cannot restore {folder}: {first_line(error)}") from error
+            print(
+                f"warning: the checkpoint {folder} is damaged ({first_line(error)}); taking the one before it.",
+                file=sys.stderr,
+            )
     return None
 
 
@@ -179,7 +195,7 @@ def set_eigenvalues(model, path):
         try:
             eigenvalues = np.load(file, allow_pickle=False)
         except Exception as error:  # A damaged header raises what numpy's parser happens to meet.
-            raise UserError(f"{path} is not a .npy array of PCA eigenvalues: {_first_line(error)}") from error
+            raise UserError(f"{path} is not a .npy array of PCA eigenvalues: {first_line(error)}") from error
     try:
         model.scaling.set_eigenvalues(eigenvalues)
     except UserError as error:
@@ -221,8 +237,11 @@ def _read_state(path, step):
     state = new_state() | state
     interval = state["interval"]
     numbers = [state[name] for name in ("epoch", "place", "examples")]
-    if not all(type(number) is int and number >= 0 for number in numbers) or not isinstance(interval, dict) \
-            or not all(type(value) in (int, float) for value in interval.values()):
+    if (
+        not all(type(number) is int and number >= 0 for number in numbers)
+        or not isinstance(interval, dict)
+        or not all(type(value) in (int, float) for value in interval.values())
+    ):
         raise UserError(f"{path} holds an epoch, place, number of examples or log line that no run has.")
     return state
 
@@ -265,8 +284,3 @@ def _key(path):
     """The name under which TensorFlow's object checkpoint stores a variable of a dict."""
     kind, _, name = path.partition("/")
     return f"{kind}/{name.replace('.', '..').replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"
-
-
-def _first_line(error):
-    text = str(getattr(error, "message", None) or error).strip() or type(error).__name__
-    return text.splitlines()[0]

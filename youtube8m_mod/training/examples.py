@@ -60,7 +60,8 @@ def _joined(data, left_over, used, size):
     """`data`'s batches without the first `used` examples, after those of the batch `left_over`."""
     if used:
         data = data.enumerate().map(
-            lambda index, batch: {name: values[tf.where(index == 0, used, 0):] for name, values in batch.items()})
+            lambda index, batch: {name: values[tf.where(index == 0, used, 0) :] for name, values in batch.items()}
+        )
     if left_over:
         data = tf.data.Dataset.from_tensors(left_over).concatenate(data)
     return data.rebatch(size).prefetch(2) if used or left_over else data

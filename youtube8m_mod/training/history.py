@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.report import format_table
+from youtube8m_mod.terminal import format_table
 
 
 class Interval:
@@ -30,7 +30,8 @@ class Interval:
         """The means of the terms, and examples a second."""
         seconds = time.monotonic() - self.started
         return {name: value / self.sums["steps"] for name, value in self.sums.items() if name != "steps"} | {
-            "examples_per_second": self.examples / seconds}
+            "examples_per_second": self.examples / seconds
+        }
 
 
 class History:
@@ -83,10 +84,15 @@ def read_history(train_dir):
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 line = None
-            if not isinstance(line, dict) or not all(type(value) in (int, float) for value in line.values()) \
-                    or type(line.get("step")) is not int:
-                raise UserError(f"{path}, line {number}, must be a JSON object of numbers with a step; without the "
-                                "file the run goes on and logs from there.")
+            if (
+                not isinstance(line, dict)
+                or not all(type(value) in (int, float) for value in line.values())
+                or type(line.get("step")) is not int
+            ):
+                raise UserError(
+                    f"{path}, line {number}, must be a JSON object of numbers with a step; without the "
+                    "file the run goes on and logs from there."
+                )
             lines.append(line)
     return lines
 

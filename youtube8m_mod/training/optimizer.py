@@ -3,7 +3,6 @@
 import keras
 import tensorflow as tf
 
-
 # Elements from which on a pass over a gradient costs more than the branch that spares it (and its tracing).
 _LARGE = 1 << 18
 
@@ -20,8 +19,12 @@ class StaircaseDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.base_learning_rate * tf.pow(tf.constant(self.decay, tf.float32), tf.cast(decays, tf.float32))
 
     def get_config(self):
-        return {"base_learning_rate": self.base_learning_rate, "batch_size": self.batch_size,
-                "decay": self.decay, "decay_examples": self.decay_examples}
+        return {
+            "base_learning_rate": self.base_learning_rate,
+            "batch_size": self.batch_size,
+            "decay": self.decay,
+            "decay_examples": self.decay_examples,
+        }
 
 
 class FusedAdam(keras.optimizers.Optimizer):
@@ -48,9 +51,15 @@ class FusedAdam(keras.optimizers.Optimizer):
         self.first_moments = [self.add_variable_from_reference(variable, name="m") for variable in variables]
         self.second_moments = [self.add_variable_from_reference(variable, name="v") for variable in variables]
         self.beta_1_power, self.beta_2_power = (
-            self.add_variable(shape=(), dtype="float32", name=name, aggregation="only_first_replica",
-                              initializer=keras.initializers.Constant(value))
-            for name, value in (("beta_1_power", self.beta_1), ("beta_2_power", self.beta_2)))
+            self.add_variable(
+                shape=(),
+                dtype="float32",
+                name=name,
+                aggregation="only_first_replica",
+                initializer=keras.initializers.Constant(value),
+            )
+            for name, value in (("beta_1_power", self.beta_1), ("beta_2_power", self.beta_2))
+        )
 
     def add_variable_from_reference(self, reference_variable, *args, **kwargs):
         # Without the scope, Keras puts every slot on the default device.
@@ -78,10 +87,17 @@ class FusedAdam(keras.optimizers.Optimizer):
         learning_rate, beta_1_power, beta_2_power = scalars
         with tf.device(variable.device):  # Without the scope, gradients travel to the default device to be clipped.
             tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle, m=self.first_moments[index].value.handle,
-                v=self.second_moments[index].value.handle, beta1_power=beta_1_power, beta2_power=beta_2_power,
-                lr=tf.cast(learning_rate, variable.dtype), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon,
-                grad=self.clipped(tf.cast(gradient, variable.dtype)))
+                var=variable.handle,
+                m=self.first_moments[index].value.handle,
+                v=self.second_moments[index].value.handle,
+                beta1_power=beta_1_power,
+                beta2_power=beta_2_power,
+                lr=tf.cast(learning_rate, variable.dtype),
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=self.clipped(tf.cast(gradient, variable.dtype)),
+            )
 
     def clipped(self, gradient):
         """The gradient, its norm brought down to `clip_norm` where it exceeds it."""
@@ -93,5 +109,9 @@ class FusedAdam(keras.optimizers.Optimizer):
         return tf.cond(norm > self.clip_norm, lambda: gradient * (self.clip_norm / norm), lambda: gradient)
 
     def get_config(self):
-        return super().get_config() | {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon,
-                                       "clip_norm": self.clip_norm}
+        return super().get_config() | {
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "clip_norm": self.clip_norm,
+        }

@@ -9,11 +9,17 @@ from tensorflow.python.eager import context  # The one place where TensorFlow gi
 from tqdm import tqdm
 
 from youtube8m_mod import files
-from youtube8m_mod.placement import device_name
-from youtube8m_mod.report import format_table
+from youtube8m_mod.distribution.placement import device_name
+from youtube8m_mod.terminal import format_table
 
-_COLUMNS = {"subtree": "subtree", "device": "device", "parameters": "parameters", "weights": "weights (kB)",
-            "slots": "slots (kB)", "activations": "activations (kB)"}
+_COLUMNS = {
+    "subtree": "subtree",
+    "device": "device",
+    "parameters": "parameters",
+    "weights": "weights (kB)",
+    "slots": "slots (kB)",
+    "activations": "activations (kB)",
+}
 _SAME_BUFFER = {"Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient"}
 _NO_ACTIVATION = {"ReadVariableOp", "Const", "Placeholder", "VarHandleOp"}
 
@@ -116,11 +122,18 @@ def activation_bytes(graph):
 
 def start_table(model, optimizer, graph):
     """Text of the table: a line for each subtree on each of its devices."""
-    places = [(index, device) for index, subtree in enumerate(model.subtrees)
-              for device in sorted({device_name(copy.device) for copy in _copies(subtree.variables)})]
+    places = [
+        (index, device)
+        for index, subtree in enumerate(model.subtrees)
+        for device in sorted({device_name(copy.device) for copy in _copies(subtree.variables)})
+    ]
     activations = activation_bytes(graph)
-    slots = {variable.path: [first, second] for variable, first, second in zip(
-        model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments)}
+    slots = {
+        variable.path: [first, second]
+        for variable, first, second in zip(
+            model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments
+        )
+    }
     rows = []
     for index, device in places:
         own = model.subtrees[index].variables
@@ -128,12 +141,16 @@ def start_table(model, optimizer, graph):
             own = own + model.root.mixing.variables
         trainable = [variable for variable in own if variable.path in slots]
         sharing = sum(other == device for _, other in places)
-        rows.append({
-            "subtree": index, "device": device,
-            "parameters": sum(math.prod(variable.shape) for variable in trainable),
-            "weights": _kilobytes(sum(_bytes(variable) for variable in own)),
-            "slots": _kilobytes(sum(_bytes(slot) for variable in trainable for slot in slots[variable.path])),
-            "activations": _kilobytes(activations[device] / sharing if device in activations else None)})
+        rows.append(
+            {
+                "subtree": index,
+                "device": device,
+                "parameters": sum(math.prod(variable.shape) for variable in trainable),
+                "weights": _kilobytes(sum(_bytes(variable) for variable in own)),
+                "slots": _kilobytes(sum(_bytes(slot) for variable in trainable for slot in slots[variable.path])),
+                "activations": _kilobytes(activations[device] / sharing if device in activations else None),
+            }
+        )
     return format_table(rows, _COLUMNS)
 
 
@@ -144,8 +161,14 @@ def _copies(variables):
 
 
 def _nothing():
-    return {"subtrees": [], "parameters": 0, "weight_bytes": 0, "slot_bytes": 0, "forward_matmuls": 0,
-            "backward_matmuls": 0}
+    return {
+        "subtrees": [],
+        "parameters": 0,
+        "weight_bytes": 0,
+        "slot_bytes": 0,
+        "forward_matmuls": 0,
+        "backward_matmuls": 0,
+    }
 
 
 def _source(tensor):

@@ -3,8 +3,9 @@
 import dataclasses
 
 from youtube8m_mod import files
-from youtube8m_mod.config import ModelConfig, PhaseConfig, differences, from_dict, to_dict
+from youtube8m_mod.config import ModelConfig, PhaseConfig
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.overrides import differences, from_dict, to_dict
 
 _FREE_FIELDS = ("max_steps", "num_epochs")  # A run may be continued with another end.
 _MAX_SEED = 2**31 - 1
@@ -31,21 +32,23 @@ class Run:
 
     def __post_init__(self):
         if type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED:
-            raise UserError(f"seed must be an integer from 0 to {_MAX_SEED}, came {self.seed!r}.")
+            raise UserError(f"seed must be an integer from 0 to {_MAX_SEED}, got {self.seed!r}.")
         if self.precision not in ("float32", "mixed_bfloat16"):
-            raise UserError(f'precision must be "float32" or "mixed_bfloat16", came {self.precision!r}.')
+            raise UserError(f'precision must be "float32" or "mixed_bfloat16", got {self.precision!r}.')
         if not isinstance(self.started_from, (str, type(None))):
-            raise UserError(f"started_from must be the path of a train_dir or null, came {self.started_from!r}.")
+            raise UserError(f"started_from must be the path of a train_dir or null, got {self.started_from!r}.")
         classes = [] if self.classes is None else self.classes
         if not isinstance(classes, list) or not all(
-                type(label) is int and 0 <= label < self.model.num_classes for label in classes):
+            type(label) is int and 0 <= label < self.model.num_classes for label in classes
+        ):
             raise UserError(f"classes must be a list of classes from 0 to {self.model.num_classes - 1}, or null.")
 
     def save(self, train_dir):
         """Writes `train_dir/run.json`."""
         if signs := sorted(set(str(train_dir)) & set("*?[]")):
-            raise UserError(f"train_dir {train_dir} must have a name without {' '.join(signs)}: TensorFlow takes it for "
-                            "a pattern.")
+            raise UserError(
+                f"train_dir {train_dir} must have a name without {' '.join(signs)}: TensorFlow takes it for a pattern."
+            )
         values = dataclasses.asdict(self) | {"model": to_dict(self.model), "phase": to_dict(self.phase)}
         files.write_json(f"{train_dir}/run.json", values)
 
@@ -68,10 +71,15 @@ class Run:
     def check_continues(self, earlier, train_dir):
         """Raises `UserError` naming the fields in which this run differs from the `earlier` one in its train_dir."""
         found = {**differences(earlier.model, self.model), **differences(earlier.phase, self.phase)}
-        found |= {name: (getattr(earlier, name), getattr(self, name)) for name in ("seed", "precision", "started_from")
-                  if getattr(earlier, name) != getattr(self, name)}
+        found |= {
+            name: (getattr(earlier, name), getattr(self, name))
+            for name in ("seed", "precision", "started_from")
+            if getattr(earlier, name) != getattr(self, name)
+        }
         found = {name: values for name, values in found.items() if name not in _FREE_FIELDS}
         if found:
             listed = ", ".join(f"{name} (there {old!r}, now {new!r})" for name, (old, new) in found.items())
-            raise UserError(f"{train_dir} holds a run of another configuration, it differs in {listed}; use another "
-                            "--train_dir, or --start_new_model to begin anew.")
+            raise UserError(
+                f"{train_dir} holds a run of another configuration, it differs in {listed}; use another "
+                "--train_dir, or --start_new_model to begin anew."
+            )

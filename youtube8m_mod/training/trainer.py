@@ -13,11 +13,11 @@ import tensorflow as tf
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import Stopped, UserError
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
-from youtube8m_mod.placement import Placement
-from youtube8m_mod.report import progress
+from youtube8m_mod.terminal import progress
 from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import History, Interval
 from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
@@ -54,7 +54,7 @@ class TrainingOptions:
     def __post_init__(self):
         for name in ("checkpoint_steps", "keep_checkpoints", "log_steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, came {getattr(self, name)}.")
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
 
 class Trainer:
@@ -79,19 +79,29 @@ class Trainer:
         placement.check_batch_size(phase.batch_size)
         if not placement.cluster:
             check_memory(run.model, 3, phase.batch_size, SEGMENT_FRAMES if phase.segments else run.model.max_frames)
-        self.reader = data_pattern if hasattr(data_pattern, "read") else Reader(
-            data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
+        self.reader = (
+            data_pattern
+            if hasattr(data_pattern, "read")
+            else Reader(data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
+        )
         self._prepare_train_dir()
         checkpoints.seed_everything(run.seed)
         with placement.variables():
             self.model = MOD(run.model, phase, placement, run.precision, run.seed)
             self.optimizer = FusedAdam(
-                StaircaseDecay(phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay,
-                               phase.learning_rate_decay_examples), clip_norm=phase.clip_gradient_norm)
+                StaircaseDecay(
+                    phase.base_learning_rate,
+                    phase.batch_size,
+                    phase.learning_rate_decay,
+                    phase.learning_rate_decay_examples,
+                ),
+                clip_norm=phase.clip_gradient_norm,
+            )
             self.optimizer.build(self.model.ordered_trainable_variables)
         self.state = self._initial_state()
-        self.step_function = ReportedStep(placement.step(self._train_step), self.model, self.optimizer,
-                                          f"{train_dir}/placement.json")
+        self.step_function = ReportedStep(
+            placement.step(self._train_step), self.model, self.optimizer, f"{train_dir}/placement.json"
+        )
         self.term_names = None
         self.checkpoint_seconds = 0.0
         self._last_checkpoint, self._last_cost = time.monotonic(), 0.0
@@ -126,8 +136,12 @@ class Trainer:
             if interval.sums and (not history.lines or history.lines[-1]["step"] < self.state["step"]):
                 averages, interval = self._log(interval, history)
             self._save()
-        return {"step": self.state["step"], "seconds": time.monotonic() - started,
-                "checkpoint_seconds": self.checkpoint_seconds, **(averages or {})}
+        return {
+            "step": self.state["step"],
+            "seconds": time.monotonic() - started,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            **(averages or {}),
+        }
 
     def _prepare_train_dir(self):
         if self.run.started_from and os.path.normpath(self.run.started_from) == os.path.normpath(self.train_dir):
@@ -171,14 +185,17 @@ class Trainer:
         try:
             values = self.step_function(batch).numpy()
         except tf.errors.ResourceExhaustedError as error:
-            raise UserError(f"Memory is short at step {self.state['step']}: {error.message.splitlines()[0]}; a smaller "
-                            "--batch_size or more devices may help.") from error
+            raise UserError(
+                f"Memory is short at step {self.state['step']}: {error.message.splitlines()[0]}; a smaller "
+                "--batch_size or more devices may help."
+            ) from error
         if not np.all(np.isfinite(values)):
             kind, path = self.term_names[int(np.argmin(np.isfinite(values)))]
             raise UserError(
                 f"The {kind} loss of {f'node {path}' if path else 'the root'} is {values[~np.isfinite(values)][0]} at "
                 f"step {self.state['step']}: the run stops, and the checkpoints before that step stay; a run with a lower "
-                "--base_learning_rate, in another --train_dir or with --start_new_model, may do better.")
+                "--base_learning_rate, in another --train_dir or with --start_new_model, may do better."
+            )
         if "label_weights" in batch:
             rated = np.flatnonzero(batch["label_weights"].numpy().any(axis=0)).tolist()
             self.run.classes = sorted({*(self.run.classes or ()), *rated})
@@ -215,12 +232,16 @@ class Trainer:
 
     def _stop(self):
         self._save()
-        raise Stopped(f"{signal.Signals(self._stop_signal).name} came: step {self.state['step']} is done and its "
-                      f"checkpoint is in {self.train_dir}; the same command goes on from there.", self._stop_signal)
+        raise Stopped(
+            f"{signal.Signals(self._stop_signal).name} received: step {self.state['step']} is done and its "
+            f"checkpoint is in {self.train_dir}; the same command goes on from there.",
+            self._stop_signal,
+        )
 
     @contextlib.contextmanager
     def _signals(self):
         """SIGTERM and Ctrl-C let the step end and the checkpoint be written; a second Ctrl-C stops at once."""
+
         def note(number, _):
             if self._stop_signal and number == signal.SIGINT:
                 raise KeyboardInterrupt

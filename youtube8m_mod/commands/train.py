@@ -1,0 +1,147 @@
+"""Pretrains a model on video labels; finetune.py does the same on rated segments.
+
+    python train.py --train_data_pattern='data/train*.tfrecord' --train_dir=runs/pretrain --model=mod_nextvlad \
+        --rgb_eigenvalues=eigenvals.npy
+"""
+
+import os
+import sys
+
+from absl import flags
+
+from youtube8m_mod import config, overrides
+from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.errors import UserError
+
+FLAGS = flags.FLAGS
+
+
+def define_training_flags(phase):
+    """The flags that both training scripts have; None means the phase's default."""
+    flags.DEFINE_string(
+        "train_data_pattern", None, "Glob of training TFRecords (comma-separated: several).", required=True
+    )
+    flags.DEFINE_string("train_dir", None, "Folder of the run: checkpoints, logs, run.json.", required=True)
+    flags.DEFINE_enum("model", "mod_nextvlad", list(config.MODELS), "Named model; any field changes with --set.")
+    flags.DEFINE_list("feature_names", None, "Names of the features (default rgb,audio).")
+    flags.DEFINE_list("feature_sizes", None, "Their sizes (default 1024,128).")
+    flags.DEFINE_string("rgb_eigenvalues", None, ".npy of the dataset's PCA eigenvalues, or none for a scale of one.")
+    flags.DEFINE_multi_string("set", [], "field=value of the model or the phase, for instance --set clusters=64.")
+    flags.DEFINE_integer("batch_size", None, f"Examples a step (default {phase.batch_size}).")
+    flags.DEFINE_float("base_learning_rate", None, f"Adam's learning rate (default {phase.base_learning_rate}).")
+    flags.DEFINE_float("learning_rate_decay", None, f"Factor of each decay (default {phase.learning_rate_decay}).")
+    flags.DEFINE_integer(
+        "learning_rate_decay_examples",
+        None,
+        f"Examples from decay to decay (default {phase.learning_rate_decay_examples}).",
+    )
+    flags.DEFINE_integer("num_epochs", None, f"Passes over the data (default {phase.num_epochs}).")
+    flags.DEFINE_integer("max_steps", None, f"Steps at the most (default {phase.max_steps}).")
+    flags.DEFINE_float("temperature", None, f"T of the distillation, 0: none (default {phase.temperature}).")
+    flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Arithmetic of the layers.")
+    flags.DEFINE_integer("seed", 0, "Of weights, dropout and the order of the data.")
+    flags.DEFINE_integer(
+        "checkpoint_steps",
+        None,
+        "A checkpoint every so many steps (default 1000, or more where that would take over 2% of the time).",
+    )
+    flags.DEFINE_integer("keep_checkpoints", 3, "Newest checkpoints to keep.")
+    flags.DEFINE_integer("log_steps", 100, "A log line every so many steps.")
+    flags.DEFINE_list(
+        "devices",
+        None,
+        "Devices that subtrees are dealt to, for instance GPU:0,GPU:1 (default: all GPUs; without any, the CPU).",
+    )
+    flags.DEFINE_bool("data_parallel", False, "The whole model on each device, each with a part of the batch.")
+    flags.DEFINE_string("cluster", None, "Addresses of workers, host:port,host:port (default: those of TF_CONFIG).")
+    flags.DEFINE_float("worker_timeout", 60, "Seconds without an answer after which a worker is lost.")
+    flags.DEFINE_integer("logical_cpus", None, "Split the CPU into so many devices.")
+    flags.DEFINE_integer("logical_gpus", None, "Split the first GPU into so many devices.")
+    flags.DEFINE_integer("logical_gpu_megabytes", 4096, "Memory of each of them.")
+    flags.DEFINE_bool("start_new_model", False, "Begin anew: remove what the train_dir holds.")
+    flags.DEFINE_bool("skip_bad_records", False, "Count and skip bad records in place of stopping.")
+
+
+def phase_overrides(phase, texts):
+    """The phase with the flags and the --set texts that name its fields."""
+    named = {
+        name: getattr(FLAGS, name)
+        for name in (
+            "batch_size",
+            "base_learning_rate",
+            "learning_rate_decay",
+            "learning_rate_decay_examples",
+            "num_epochs",
+            "max_steps",
+            "temperature",
+        )
+        if getattr(FLAGS, name) is not None
+    }
+    return overrides.override(overrides.override(phase, named), texts)
+
+
+def training_options(**more):
+    from youtube8m_mod.training.trainer import TrainingOptions
+
+    names = ("checkpoint_steps", "keep_checkpoints", "log_steps", "start_new_model", "skip_bad_records")
+    return TrainingOptions(**{name: getattr(FLAGS, name) for name in names}, **more)
+
+
+def train(run, options):
+    """Trains and prints the closing table."""
+    from youtube8m_mod.distribution.cluster import worker_addresses
+    from youtube8m_mod.distribution.placement import make_placement
+    from youtube8m_mod.training.history import summary_table
+    from youtube8m_mod.training.trainer import Trainer
+
+    names = ("data_parallel", "worker_timeout", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
+    placement = make_placement(
+        FLAGS.devices,
+        **{name: getattr(FLAGS, name) for name in names},
+        workers=worker_addresses(FLAGS.cluster, os.environ.get("TF_CONFIG")),
+    )
+    with placement.guard():
+        trainer = Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placement)
+        print(summary_table(trainer.train()))
+
+
+def new_model(texts):
+    """(`ModelConfig` of the flags and the --set texts that name its fields, path of the eigenvalues or None)."""
+    model = config.model_config(
+        FLAGS.model,
+        [
+            *(
+                f"{name}={','.join(getattr(FLAGS, name))}"
+                for name in ("feature_names", "feature_sizes")
+                if getattr(FLAGS, name)
+            ),
+            *texts,
+        ],
+    )
+    if FLAGS.rgb_eigenvalues is None:
+        raise UserError(
+            "--rgb_eigenvalues must name the dataset's PCA eigenvalues as a .npy file (from yt8m_pca.tgz of "
+            f"{config.DATASET_SITE}), or be none for a scale of one."
+        )
+    if FLAGS.rgb_eigenvalues.lower() != "none":
+        return model, FLAGS.rgb_eigenvalues
+    if model.pooling == "nextvlad":
+        print(
+            f"warning: --rgb_eigenvalues=none: {model.feature_names[0]} features stay whitened (a scale of one).",
+            file=sys.stderr,
+        )
+    return model, None
+
+
+def main(_):
+    from youtube8m_mod.training.checkpoints import Run
+
+    phase = config.PHASES["pretrain"]
+    model_texts, phase_texts = overrides.split_overrides(FLAGS.set, config.model_config(FLAGS.model), phase)
+    model, eigenvalues = new_model(model_texts)
+    run = Run(model, phase_overrides(phase, phase_texts), FLAGS.seed, FLAGS.precision)
+    train(run, training_options(eigenvalues=eigenvalues))
+
+
+def run():
+    run_command(main, lambda: define_training_flags(config.PHASES["pretrain"]))

@@ -1,0 +1,169 @@
+"""What a pass over the data has met: how many records, which of them bad, and when that is too much."""
+
+import bisect
+import collections
+import contextlib
+import dataclasses
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod.data import parsing, shards, validation
+from youtube8m_mod.errors import UserError
+
+_JUDGED_RECORDS = 1000  # The share of bad records is judged from so many records on; at the end of a pass in any case.
+
+
+@dataclasses.dataclass
+class Counts:
+    """Counts of a pass over the data, complete when it has ended."""
+
+    records: int = 0  # Records of the files that were read to their end, bad ones included.
+    bad: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # Reason -> records skipped.
+    problems: list = dataclasses.field(default_factory=list)  # The first of them: (path, record number, sentence).
+    past_end: int = 0  # Rated segments that reach past the end of their video; missing frames are zeros.
+
+    def summary(self):
+        """A sentence for each thing worth telling; "" where there is none."""
+        told = []
+        if self.bad:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common())
+            told.append(
+                f"Skipped {sum(self.bad.values()):,} bad of {self.records:,} records ({reasons}), "
+                f"the first: {self.problems[0][2]}"
+            )
+        if self.past_end:
+            told.append(
+                f"{self.past_end:,} rated segments reach past the end of their video: the missing frames "
+                "are read as zeros."
+            )
+        return " ".join(told)
+
+
+class Tally:
+    """Hears from the graph of a pipeline (through `tf.numpy_function`) what it meets, and keeps the `counts`.
+
+    Args:
+        spec: `records.RecordSpec`.
+        skip_bad: count bad records instead of raising.
+        max_bad_share: a larger share of bad records is refused.
+        kept: so many problems are kept in words.
+        known: set of the files all records of which were seen to be protocol buffers; grows as files are read.
+    """
+
+    def __init__(self, spec, skip_bad, max_bad_share, kept=20, known=None):
+        self.counts = Counts()
+        self.error = None  # The first UserError; nothing is told any more after it.
+        self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
+        self._known, self._malformed = set() if known is None else known, set()
+        self._bad_of_file = collections.Counter()
+        self._closed_files = set()
+        self._lock = threading.Lock()
+
+    def all_is_well(self):
+        return np.bool_(self.error is None)
+
+    def opened(self, path):
+        """Number of records that can be read from the file `path`, int64; -1 means all."""
+        count = 0
+        if self.error:
+            return np.int64(count)
+        with self._remembered_error(path):
+            shards.check_readable(path.decode())
+            count = shards.count_whole(path.decode())
+        return np.int64(count)
+
+    def knows(self, path):
+        """Whether all records of a file are known to be protocol buffers."""
+        return np.bool_(path in self._known)
+
+    def decodes(self, path, batch):
+        """Which of some records of a file are protocol buffers: bool (B,).
+
+        TensorFlow's parsers of SequenceExamples do not look: a length of 2^31 or more in a record ends the process.
+        """
+        good = np.array([validation.decodes(serialized) for serialized in batch], bool)
+        if not good.all():
+            self._malformed.add(path)
+        return good
+
+    def closed(self, path, count, offset):
+        """The file `path` gave `count` records, and no more from byte `offset` on. Returns False."""
+        if self.error:
+            return np.False_
+        with self._remembered_error(path), self._lock:
+            if path not in self._malformed:
+                self._known.add(path)
+            path = path.decode()
+            damaged = int(offset) != shards.size(path)
+            self.counts.records += int(count) + damaged
+            if damaged:
+                reason, sentence = shards.damage(path, int(offset))
+                self._bad(reason, path, int(count), f"{path}, record {count}: {sentence}.")
+            self._closed_files.add(path)
+            # Records of files still open are not counted yet, so neither are their bad ones.
+            self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
+        return np.False_
+
+    def sift(self, paths, indices, batch):
+        """Which of some records (number `indices[i]` of `paths[i]`) can be read: bool (B,)."""
+        good = np.array([self._is_good(serialized) for serialized in batch])
+        for i in np.flatnonzero(~good):
+            with self._remembered_error(paths[i]), self._lock:
+                path = paths[i].decode()
+                reason, sentence = validation.problem(batch[i], self._spec) or (
+                    "malformed",
+                    "TensorFlow cannot parse it",
+                )
+                video_id = validation.video_id(batch[i], self._spec)
+                named = f' (id "{video_id[:64]}")' if video_id else ""
+                self._bad(reason, path, int(indices[i]), f"{path}, record {indices[i]}{named}: {sentence}.")
+        return good
+
+    def _is_good(self, serialized):
+        try:
+            with tf.device("CPU"):
+                return bool(parsing.fields([serialized], self._spec)["valid"])
+        except tf.errors.InvalidArgumentError:
+            return False
+
+    def past_end(self, count):
+        """`count` rated segments of a video reach past its end. Returns False."""
+        with self._lock:
+            self.counts.past_end += int(count)
+        return np.False_
+
+    def ended(self):
+        """The pass is over. Raises `UserError` where it ended early, too much was bad, or nothing there."""
+        if self.error:
+            raise self.error
+        if not self.counts.records:
+            raise UserError(f"The {len(self._closed_files):,} files hold no record.")
+        self._judge(sum(self.counts.bad.values()), 0)
+
+    def _bad(self, reason, path, index, sentence):
+        if not self._skip_bad:
+            raise UserError(sentence)
+        self.counts.bad[reason] += 1
+        self._bad_of_file[path] += 1
+        bisect.insort(self.counts.problems, (path, index, sentence))  # They come in no order.
+        del self.counts.problems[self._kept :]
+
+    def _judge(self, bad, least):
+        total = self.counts.records
+        if total >= least and bad > self._max_bad_share * total:
+            raise UserError(
+                f"{bad:,} of {total:,} records are bad, which is more than the share "
+                f"{self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0][2]}"
+            )
+
+    @contextlib.contextmanager
+    def _remembered_error(self, path):
+        """Keeps the first error, which stops the pass; of the file `path`, where it does not name it itself."""
+        try:
+            yield
+        except UserError as error:
+            self.error = self.error or error
+        except (OSError, tf.errors.OpError) as error:
+            self.error = self.error or UserError(f"Cannot read {path.decode()}: {error}.")

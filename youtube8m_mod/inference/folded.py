@@ -1,0 +1,148 @@
+"""The inference form of a trained model: the same logits with fewer operations.
+
+Everything between the stored bytes and a matmul that is affine is multiplied into its weights, in float64:
+
+* dequantising and de-whitening into the first matmul (both are one affine map per feature);
+* the expansion into the projections of attention and assignment, where that saves operations: no nonlinearity
+  stands between them, (x We) Wa = x (We Wa);
+* batch norms, at their moving averages, into the matmul before or after them.
+
+Inputs are measured in bytes, u = x * 255/4, so that what an absent frame holds, a dequantised 0, stays 0.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.inference.folded_nodes import FoldedMixing, Inputs, Settings, fold_node
+from youtube8m_mod.layers.feature_scaling import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE
+from youtube8m_mod.tree import parse_path
+
+ZERO_BYTE = -DEQUANTIZE_OFFSET / DEQUANTIZE_SCALE  # The (fractional) byte that dequantises to 0.
+PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16}
+
+
+def fold(model, node="", precision="float32", classes=None, placement=None, kernels_right=False):
+    """The inference form of a trained `MOD` or of a part of it.
+
+    Args:
+        model: a `MOD`.
+        node: path of the node that scores: "" is the root, "1/2" the third child of the second child.
+        precision: "float32" is exact to 1e-5 on logits; "bfloat16" holds for the large matmuls and what stands
+            between them: normalisation, mixing and the classifier stay float32.
+        classes: numbers of the classes to score, in the order of the output; None: all.
+        placement: a `Placement` of the subtrees; None: the model's.
+        kernels_right: use weights as right factors of matmuls only: slower here, but what TFLite quantises.
+
+    Returns:
+        a `FoldedModel`.
+
+    Raises:
+        UserError: there is no such node, precision or class.
+    """
+    return FoldedModel(model, node, precision, classes, placement or model.placement, kernels_right)
+
+
+class FoldedModel(tf.Module):
+    """A model folded for inference; made by `fold`.
+
+    Attributes:
+        config: the `ModelConfig`.
+        segments: whether the model was trained on 5-frame segments.
+        frames: rows of a batch in training. The mixing nets average over that many, padding included, whatever the
+            rows of a batch; over all frames of an example that has more.
+        classes: int `(C,)`, the number of each scored class.
+
+    Call arguments of `predict` and `logits`:
+        features: uint8, or float and already dequantised, `(batch, frames, features)`; of more frames than
+            `config.max_frames` the first count.
+        num_frames: `(batch,)`, frames to attend to; None: all.
+        present_frames: `(batch,)`, leading frames that exist, others are read as 0; None: all.
+        padded_frames: the number that shorter examples count as padded to; None: `frames`.
+    """
+
+    def __init__(self, model, node, precision, classes, placement, kernels_right):
+        super().__init__()
+        config = self.config = model.config
+        if precision not in PRECISIONS:
+            raise UserError(f'precision must be one of {", ".join(PRECISIONS)}, got "{precision}".')
+        self.segments, self.frames, self.placement = model.phase.segments, model.frames, placement
+        self.dtype = PRECISIONS[precision]
+        if classes is not None:
+            check_classes(classes, config.num_classes)
+        self.classes = np.arange(config.num_classes) if classes is None else np.asarray(classes)
+        scale = np.asarray(model.scaling.scale, np.float64)
+        settings = Settings(
+            (DEQUANTIZE_SCALE * scale, -model.scaling.offset * scale), self.dtype, classes, kernels_right
+        )
+
+        path = parse_path(node, config.branching)
+        self.devices = range(len(model.subtrees)) if not path else path[:1]  # A number of the placement each.
+        self.subtrees, self.mixing = [], None
+        for index in self.devices:
+            subtree = model.node(node) if path else model.subtrees[index]
+            with placement.subtree(index):
+                self.subtrees.append(fold_node(subtree, settings))
+        if not path and config.branching:
+            with placement.root():
+                self.mixing = FoldedMixing(model.root.mixing, settings)
+
+    @tf.function(reduce_retracing=True)
+    def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        """Probabilities, float32 `(batch, C)`."""
+        return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
+
+    def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        """Logits, float32 `(batch, C)`."""
+        inputs, outputs = {}, []
+        for index, subtree in zip(self.devices, self.subtrees):
+            device = self.placement.device_of(index)
+            with self.placement.subtree(index):
+                if device not in inputs:
+                    inputs[device] = self._inputs(features, num_frames, present_frames, padded_frames or self.frames)
+                outputs.append(subtree(inputs[device]))
+        if self.mixing is None:
+            return outputs[0]
+        with self.placement.root():
+            return self.mixing(inputs[self.placement.device_of(0)], outputs)
+
+    def _inputs(self, features, num_frames, present_frames, padded_frames):
+        features = features[:, : self.config.max_frames]
+        batch, count = tf.shape(features)[0], tf.shape(features)[1]
+        if self.segments and features.shape[1] != self.frames:
+            # A segment attends to all its frames, those past the end of the video too.
+            present_frames = tf.fill((batch,), count) if present_frames is None else present_frames
+            features = tf.pad(features, [[0, 0], [0, tf.maximum(self.frames - count, 0)], [0, 0]])
+            count = tf.shape(features)[1]
+
+        def leading(frames):
+            return None if frames is None else tf.range(count) < tf.cast(frames, tf.int32)[:, None]
+
+        present, ends = leading(present_frames), np.cumsum((0, *self.config.feature_sizes))
+        # Slices: tf.split has no kernel for bytes on a GPU.
+        streams = [self._bytes(features[..., start:end], present) for start, end in zip(ends, ends[1:])]
+        total = tf.concat([tf.reduce_sum(tf.cast(stream, tf.float32), axis=1) for stream in streams], axis=-1)
+        # By its own length: how far other examples of the batch reach must not matter.
+        own = count if present_frames is None else tf.minimum(tf.cast(present_frames, tf.int32)[:, None], count)
+        rows = tf.maximum(own, padded_frames)
+        mean = total / tf.cast(rows, tf.float32)
+        attended = leading(num_frames)
+        return Inputs(streams, attended, tf.fill((batch,), count) if num_frames is None else num_frames, mean)
+
+    def _bytes(self, stream, present):
+        """A feature in units of a byte, 0 where a frame is absent."""
+        if stream.dtype == tf.uint8:
+            stream = tf.cast(stream, self.dtype) - tf.cast(ZERO_BYTE, self.dtype)
+        else:
+            stream = tf.cast(stream * (1 / DEQUANTIZE_SCALE), self.dtype)
+        return stream if present is None else tf.where(present[:, :, None], stream, tf.zeros((), self.dtype))
+
+
+def check_classes(classes, num_classes):
+    """Raises `UserError` unless `classes` are different class numbers."""
+    wrong = [number for number in classes if not 0 <= number < num_classes]
+    if wrong or len(set(classes)) < len(classes) or not len(classes):
+        raise UserError(
+            f"classes must be different numbers below {num_classes}, got "
+            f"{wrong[0] if wrong else 'a repeated one' if len(classes) else 'none'}."
+        )

@@ -1,0 +1,231 @@
+"""The parts of a folded model: each takes a trained layer apart and keeps the weights that inference needs.
+
+An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in float64 until it is multiplied into
+weights.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod.models.mixture import Mixture
+from youtube8m_mod.models.nextvlad import DBoFModel
+
+
+class Inputs(NamedTuple):
+    """What the nodes of a folded model read.
+
+    Attributes:
+        streams: `(batch, frames, size)` in units of a byte for each feature; 0 where a frame is absent.
+        attended: bool `(batch, frames)`, frames that contribute; None: all.
+        num_frames: int32 `(batch,)`, their number.
+        mean: float32 `(batch, features)`, the mean over the padded video, in units of a byte.
+    """
+
+    streams: list
+    attended: Any
+    num_frames: Any
+    mean: Any
+
+
+class Settings(NamedTuple):
+    """How nodes are folded.
+
+    Attributes:
+        input_map: (scale, shift) of the input.
+        dtype: of the large matmuls.
+        classes: numbers of the classes to score; None: all.
+        kernels_right: use weights as right factors only, as TFLite's int8 kernels want them.
+    """
+
+    input_map: tuple
+    dtype: Any
+    classes: Any
+    kernels_right: bool
+
+
+def fold_node(node, settings):
+    """The folded form of a layer of the tree: a function of `Inputs` that gives float32 logits `(batch, classes)`."""
+    if isinstance(node, Mixture):
+        return FoldedMixture(node, settings)
+    return (FoldedDBoF if isinstance(node, DBoFModel) else FoldedNeXtVLAD)(node, settings)
+
+
+class FoldedMixture(tf.Module):
+    """A node below the root: its children, folded, and what mixes them."""
+
+    def __init__(self, mixture, settings):
+        super().__init__()
+        self.nodes = [fold_node(node, settings) for node in mixture.nodes]
+        self.mixing = FoldedMixing(mixture.mixing, settings)
+
+    def __call__(self, inputs):
+        return self.mixing(inputs, [node(inputs) for node in self.nodes])
+
+
+class FoldedMixing(tf.Module):
+    """`LogitMixing` with its batch norm and the input's scaling in the kernel; float32."""
+
+    def __init__(self, mixing, settings):
+        super().__init__()
+        kernel, bias = _dense(_array(mixing.kernel), _array(mixing.bias), _norm_map(mixing.norm))
+        self.kernel, self.bias = _variables(tf.float32, *_dense(kernel, bias, settings.input_map))
+
+    def __call__(self, inputs, logits):
+        weights = tf.nn.softmax(tf.matmul(inputs.mean, self.kernel) + self.bias)  # (B, E)
+        return tf.add_n([weights[:, i, None] * child for i, child in enumerate(logits)])  # (B, C)
+
+
+class FoldedPooling(tf.Module):
+    """`NeXtVLAD` without its output norm.
+
+    The projections of attention and assignment read the input where the expansion widens it, and the expansion
+    where it narrows it: in both cases the narrower of the two.
+    """
+
+    def __init__(self, pooling, input_map, dtype):
+        super().__init__()
+        self.groups, self.clusters, self.group_width = pooling.groups, pooling.clusters, pooling.group_width
+        self.dtype = dtype
+        kernel, bias = _dense(_array(pooling.expansion_kernel), _array(pooling.expansion_bias), input_map)
+        scale, shift = _norm_map(pooling.assignment_norm)
+        projection = np.concatenate([_array(pooling.attention_kernel), _array(pooling.assignment_kernel) * scale], 1)
+        projection_bias = np.concatenate([_array(pooling.attention_bias), shift])
+        self.reads_input = kernel.shape[1] > kernel.shape[0]
+        if self.reads_input:
+            projection, projection_bias = kernel @ projection, bias @ projection + projection_bias
+        self.kernel, self.bias, self.projection, self.projection_bias = _variables(
+            dtype, kernel.T, bias, projection.T, projection_bias
+        )
+        (self.centers,) = _variables(tf.float32, _array(pooling.centers))
+
+    def __call__(self, frames, attended):
+        G, K, F = self.groups, self.clusters, self.group_width
+        batch, count = tf.shape(frames)[0], tf.shape(frames)[1]
+        frames = tf.reshape(frames, (-1, frames.shape[-1]))  # (B*M, N)
+        expanded = _project(frames, self.kernel, self.bias)  # (B*M, G*F)
+        projected = _project(frames if self.reads_input else expanded, self.projection, self.projection_bias)
+        attention, assignment = tf.split(projected, [G, G * K], axis=1)
+        attention = tf.sigmoid(attention)
+        if attended is not None:
+            attention *= tf.cast(tf.reshape(attended, (-1, 1)), self.dtype)
+        attention = tf.reshape(attention, (batch, count * G, 1))
+        assignment = tf.nn.softmax(tf.reshape(assignment, (batch, count * G, K)))
+        grouped = tf.reshape(expanded, (batch, count * G, F))  # (B, M*G, F)
+        vlad = tf.matmul(grouped, assignment * attention, transpose_a=True)  # (B, F, K)
+        weight = tf.matmul(attention, assignment, transpose_a=True)  # (B, 1, K)
+        vlad = tf.cast(vlad, tf.float32) - tf.cast(weight, tf.float32) * self.centers
+        squared_norm = tf.reduce_sum(tf.square(vlad), axis=1, keepdims=True)
+        vlad = tf.cast(vlad * tf.math.rsqrt(tf.maximum(squared_norm, 1e-12)), self.dtype)
+        return tf.reshape(vlad, (batch, F * K))  # (B, F*K)
+
+
+class FoldedNeXtVLAD(tf.Module):
+    """`NeXtVLADModel`: the poolings' output norms and the hidden norm are in the hidden layer's weights."""
+
+    def __init__(self, leaf, settings):
+        super().__init__()
+        self.dtype = settings.dtype
+        self.project = _project if settings.kernels_right else _project_few
+        self.poolings, start = [], 0
+        for pooling, size in zip(leaf.poolings, leaf.config.feature_sizes):
+            input_map = [part[start : start + size] for part in settings.input_map]
+            self.poolings.append(FoldedPooling(pooling, input_map, settings.dtype))
+            start += size
+        output_map = np.concatenate([_norm_map(pooling.output_norm) for pooling in leaf.poolings], axis=1)
+        kernel, bias = _dense(_array(leaf.hidden.kernel), 0.0, output_map)
+        scale, shift = _norm_map(leaf.hidden_norm)
+        self.hidden, self.hidden_bias = _variables(settings.dtype, (kernel * scale).T, bias * scale + shift)
+        scale, shift = _norm_map(leaf.gating.norm)
+        self.squeeze, self.squeeze_bias, self.excite = _variables(
+            settings.dtype, _array(leaf.gating.squeeze) * scale, shift, _array(leaf.gating.excite)
+        )
+        kernel, bias = _array(leaf.classifier.kernel), _array(leaf.classifier.bias)
+        if settings.classes is not None:
+            kernel, bias = kernel[:, settings.classes], bias[settings.classes]
+        # bfloat16 logits would tie: a class' ranking is over hundreds of thousands of them.
+        self.classifier, self.classifier_bias = _variables(tf.float32, kernel.T, bias)
+
+    def __call__(self, inputs):
+        pooled = [pooling(frames, inputs.attended) for pooling, frames in zip(self.poolings, inputs.streams)]
+        hidden = self.project(tf.concat(pooled, axis=1), self.hidden, self.hidden_bias)
+        gates = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden, self.squeeze), self.squeeze_bias))
+        hidden = tf.cast(hidden * tf.sigmoid(tf.matmul(gates, self.excite)), tf.float32)
+        return self.project(hidden, self.classifier, self.classifier_bias)
+
+
+class FoldedDBoF(tf.Module):
+    """`DBoFModel`: its batch norms are in the kernels beside them; frames are scaled by their own norm first."""
+
+    def __init__(self, leaf, settings):
+        super().__init__()
+        bag, self.dtype, self.experts = leaf.bag, settings.dtype, leaf.classifier.experts
+        self.sampled_frames = bag.sampled_frames
+        kernel, bias = _dense(_array(bag.cluster_kernel), 0.0, _norm_map(bag.input_norm))
+        scale, shift = _norm_map(bag.cluster_norm)
+        self.cluster, self.cluster_bias = _variables(settings.dtype, kernel * scale, bias * scale + shift)
+        scale, shift = _norm_map(bag.hidden_norm)
+        self.hidden, self.hidden_bias = _variables(settings.dtype, _array(bag.hidden_kernel) * scale, shift)
+
+        def of_classes(weight, per_class):
+            parts = _array(weight).reshape(-1, leaf.classifier.num_classes, per_class)
+            return (parts if settings.classes is None else parts[:, settings.classes]).reshape(len(parts), -1)
+
+        classifier = leaf.classifier
+        self.gate, self.expert, self.expert_bias = _variables(
+            tf.float32,
+            of_classes(classifier.gate_kernel, self.experts + 1),
+            of_classes(classifier.expert_kernel, self.experts),
+            of_classes(classifier.expert_bias, self.experts)[0],
+        )
+
+    def __call__(self, inputs):
+        frames = tf.concat(inputs.streams, axis=-1)
+        position = (tf.range(self.sampled_frames, dtype=tf.float32) + 0.5) / self.sampled_frames
+        index = tf.cast(position * tf.cast(inputs.num_frames, tf.float32)[:, None], tf.int32)
+        frames = tf.cast(tf.gather(frames, index, batch_dims=1), tf.float32)  # (B, S, N)
+        frames = tf.cast(tf.math.l2_normalize(frames, axis=-1), self.dtype)
+        rows = tf.reshape(frames, (-1, frames.shape[-1]))
+        rows = tf.sigmoid(tf.nn.bias_add(tf.matmul(rows, self.cluster), self.cluster_bias))
+        bag = tf.reduce_max(tf.reshape(rows, (-1, self.sampled_frames, rows.shape[-1])), axis=1)
+        hidden = tf.sigmoid(tf.nn.bias_add(tf.matmul(bag, self.hidden), self.hidden_bias))
+        hidden, E = tf.cast(hidden, tf.float32), self.experts
+        gates = tf.nn.softmax(tf.reshape(tf.matmul(hidden, self.gate), (-1, self.gate.shape[1] // (E + 1), E + 1)))
+        experts = tf.matmul(hidden, self.expert) + self.expert_bias
+        experts = tf.sigmoid(tf.reshape(experts, (-1, self.expert.shape[1] // E, E)))
+        probabilities = tf.clip_by_value(tf.reduce_sum(gates[..., :E] * experts, axis=-1), 1e-7, 1 - 1e-7)
+        return tf.math.log(probabilities) - tf.math.log1p(-probabilities)
+
+
+def _project(rows, kernel, bias):
+    """rows @ kernel^T + bias: what a dense layer with the transposed kernel gives."""
+    if rows.dtype == tf.float32:
+        return tf.nn.bias_add(tf.matmul(rows, kernel, transpose_b=True), bias)
+    # A bias that is fused into a bfloat16 matmul doubles its time; into a batch of one it is not fused.
+    return tf.matmul(rows[tf.newaxis], kernel[tf.newaxis], transpose_b=True)[0] + bias
+
+
+def _project_few(rows, kernel, bias):
+    """As `_project`, for fewer rows than the kernel has: the larger matrix on the left runs up to twice as fast."""
+    return tf.transpose(tf.matmul(kernel[tf.newaxis], rows[tf.newaxis], transpose_b=True)[0]) + bias
+
+
+def _array(weight):
+    return np.asarray(weight, np.float64)
+
+
+def _variables(dtype, *values):
+    return [tf.Variable(tf.cast(np.ascontiguousarray(value, np.float32), dtype), trainable=False) for value in values]
+
+
+def _norm_map(norm):
+    """The affine map that a batch norm is in inference."""
+    scale = _array(norm.gamma) / np.sqrt(_array(norm.moving_variance) + norm.epsilon)
+    return scale, _array(norm.beta) - _array(norm.moving_mean) * scale
+
+
+def _dense(kernel, bias, input_map):
+    """(kernel, bias) of x -> (x * scale + shift) @ kernel + bias."""
+    scale, shift = input_map
+    return scale[:, None] * kernel, shift @ kernel + bias

@@ -1,0 +1,197 @@
+"""Inference with trained models: which models score what, and the run over the files (section 3.1)."""
+
+import dataclasses
+import sys
+
+import numpy as np
+
+from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.data.records import MAX_FRAMES
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.formats.class_lists import read_class_ids
+from youtube8m_mod.inference.folded import FoldedModel, fold
+from youtube8m_mod.inference.localizer import Localizer, Outputs
+from youtube8m_mod.localization.ranked_lists import LocalizationConfig
+from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training.run import Run
+
+_ALIKE = ("feature_names", "feature_sizes", "num_classes", "max_frames")  # What both models must share.
+
+
+@dataclasses.dataclass
+class Inference:
+    """A run of inference.py.
+
+    Attributes:
+        train_dir: the segment model.
+        input_data_pattern: glob of the videos' TFRecords.
+        output_file: the submission; None: not written.
+        video_predictions_file, segment_predictions_file: paths; None: not written.
+        video_train_dir: the video-level model; None: the one that finetuning started from, else the segment model
+            on whole videos.
+        segment_label_ids_file: the segment classes; None: those rated in finetuning, else all.
+        top_k, segment_max_pred, video_exponent, segment_exponent, candidates, fill, fill_empty: see
+            `LocalizationConfig`.
+        node: the part of the segment model that scores: "" is the root, "1/2" a leaf.
+        precision: "float32" or "bfloat16".
+        batch_size: videos a batch; segment_batch_size: segments a batch.
+        skip_bad_records: count and skip bad records in place of stopping.
+        placement: a `Placement`; None leaves it to TensorFlow.
+    """
+
+    train_dir: str
+    input_data_pattern: str
+    output_file: str | None = None
+    video_predictions_file: str | None = None
+    segment_predictions_file: str | None = None
+    video_train_dir: str | None = None
+    segment_label_ids_file: str | None = None
+    top_k: int = 20
+    segment_max_pred: int = 100_000
+    video_exponent: float = 0.05
+    segment_exponent: float = 0.95
+    candidates: bool = True
+    fill: bool = True
+    fill_empty: bool = False
+    node: str = ""
+    precision: str = "float32"
+    batch_size: int = 16
+    segment_batch_size: int = 512
+    skip_bad_records: bool = False
+    placement: object = None
+
+    def run(self, num_shards=1, shard_index=0):
+        """Scores, ranks and writes; see `Localizer.run`."""
+        for name in ("batch_size", "segment_batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        outputs = Outputs(self.output_file, self.video_predictions_file, self.segment_predictions_file)
+        config = LocalizationConfig(
+            self.top_k,
+            self.segment_max_pred,
+            self.video_exponent,
+            self.segment_exponent,
+            candidates=self.candidates,
+            fill=self.fill,
+            fill_empty=self.fill_empty,
+        )
+        run = Run.load(self.train_dir)
+        class_ids = self._class_ids(run)
+        # The files are read in groups, of which one may be bad as a whole: `Localizer` judges the share over all.
+        # Segments are scored all along a video, also where the video-level model looks at fewer frames.
+        reader = Reader(
+            self.input_data_pattern,
+            run.model,
+            max_frames=MAX_FRAMES,
+            skip_bad_records=self.skip_bad_records,
+            max_bad_share=1,
+        )
+        video_train_dir = self._video_train_dir(run)
+        scores_segments = bool(outputs.submission or outputs.segment_predictions)
+        settings = {
+            "train_dir": self.train_dir,
+            "step": _last_step(self.train_dir),
+            "node": self.node,
+            "precision": self.precision,
+        }
+        video_scorer = segment_scorer = None
+        if config.candidates or outputs.video_predictions:
+            settings |= {"video_train_dir": video_train_dir, "video_step": _last_step(video_train_dir)}
+            # A node is a part of the segment model; the video-level model, where it is another, is whole.
+            node = self.node if video_train_dir == self.train_dir else ""
+            video_scorer = _VideoScorer(self._load(video_train_dir, segments=False, node=node, like=run.model))
+        if scores_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
+            segment_scorer = _Ones(len(class_ids))  # P_seg^0: no segment model is needed.
+        elif scores_segments:
+            segment_scorer = _SegmentScorer(
+                self._load(self.train_dir, segments=True, node=self.node, like=run.model, classes=class_ids)
+            )
+        return Localizer(
+            reader,
+            class_ids,
+            config,
+            outputs,
+            video_scorer,
+            segment_scorer,
+            settings,
+            self.batch_size,
+            self.segment_batch_size,
+        ).run(num_shards, shard_index)
+
+    def _class_ids(self, run):
+        if self.segment_label_ids_file:
+            return read_class_ids(self.segment_label_ids_file, run.model.num_classes)
+        return run.classes or list(range(run.model.num_classes))
+
+    def _video_train_dir(self, run):
+        chosen = self.video_train_dir or run.started_from
+        if not chosen:
+            return self.train_dir
+        try:
+            Run.load(chosen)
+        except UserError as error:
+            if self.video_train_dir:
+                raise
+            raise UserError(
+                f"{self.train_dir} started from {chosen}, whose model gives the candidates; name its place "
+                f"with --video_train_dir ({error})"
+            ) from error
+        return chosen
+
+    def _load(self, train_dir, *, segments, node, like, classes=None):
+        """The `FoldedModel` of a train_dir for whole videos or for segments."""
+        run = Run.load(train_dir)
+        for field in _ALIKE:
+            if getattr(run.model, field) != getattr(like, field):
+                raise UserError(
+                    f"The models of {train_dir} and {self.train_dir} must have the same {field}, got "
+                    f"{getattr(run.model, field)} and {getattr(like, field)}."
+                )
+        phase = dataclasses.replace(run.phase, segments=segments)
+        model, _ = checkpoints.load_model(train_dir, self.placement, phase, precision="float32")
+        return fold(model, node, self.precision, classes)
+
+
+@dataclasses.dataclass
+class _VideoScorer:
+    model: FoldedModel
+
+    def __call__(self, features, num_frames, present_frames):
+        return self.model.predict(features, num_frames, present_frames)
+
+
+@dataclasses.dataclass
+class _SegmentScorer:
+    """Attends to all 5 frames, those past the end of the video too, as in finetuning."""
+
+    model: FoldedModel
+
+    def __call__(self, features, num_frames, present_frames):
+        return self.model.predict(features, None, present_frames)
+
+
+@dataclasses.dataclass
+class _Ones:
+    """Gives every segment probability 1 in every class."""
+
+    num_classes: int
+
+    def __call__(self, features, num_frames, present_frames):
+        return np.ones((len(features), self.num_classes), np.float32)
+
+
+def _last_step(train_dir):
+    steps = checkpoints.steps(train_dir)
+    if not steps:
+        raise UserError(f"{train_dir} holds no checkpoint.")
+    return steps[-1]
+
+
+def report_counts(counts, file=sys.stderr):
+    """Tells what a run did: videos, segments, seconds."""
+    rate = max(counts["segments"], counts["videos"]) / max(counts["seconds"], 1e-9)
+    print(
+        f"{counts['videos']:,} videos, {counts['segments']:,} segments in {counts['seconds']:.1f} s "
+        f"({rate:,.0f} a second)",
+        file=file,
+    )

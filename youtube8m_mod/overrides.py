@@ -1,0 +1,103 @@
+"""Frozen dataclasses of settings: checking, parsing from a command line, and JSON."""
+
+import dataclasses
+
+from youtube8m_mod.errors import UserError
+
+_LARGEST = 2**63 - 1  # Of a count; larger ones are no numbers to TensorFlow.
+_TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
+
+
+def check_types(config):
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), field.type
+        if kind in _TUPLES:
+            good = isinstance(value, tuple) and all(type(part) is _TUPLES[kind] for part in value)
+        elif kind is float or kind == float | None:
+            good = type(value) in (int, float) or (value is None and kind is not float)
+        else:
+            good = type(value) in ((int, type(None)) if kind == int | None else (kind,))
+        if not good:
+            raise UserError(f"{field.name} must be {getattr(kind, '__name__', kind)}, got {value!r}.")
+        if any(type(part) is int and abs(part) > _LARGEST for part in (value if kind in _TUPLES else (value,))):
+            raise UserError(f"{field.name} must be at most {_LARGEST}, got {value!r}.")
+
+
+def override(config, overrides):
+    """`config` with fields replaced.
+
+    Args:
+        overrides: "field=value" strings, as a command line gives them (tuples as `4x3` or `1024,128`), or a dict.
+    """
+    values = {}
+    fields = {field.name: field for field in dataclasses.fields(config) if field.name != "name"}
+    for item in overrides.items() if isinstance(overrides, dict) else overrides:
+        name, _, text = item.partition("=") if isinstance(item, str) else (item[0], "=", item[1])
+        if not _ or name not in fields:
+            raise UserError(f'"{item}" must be field=value with one of the fields {", ".join(fields)}.')
+        values[name] = _parse(fields[name], text) if isinstance(text, str) else text
+    return dataclasses.replace(config, **values)
+
+
+def split_overrides(overrides, model, phase):
+    """Sorts "field=value" strings to the dataclass that has the field: (for the model, for the phase)."""
+    names = [{field.name for field in dataclasses.fields(config)} - {"name"} for config in (model, phase)]
+    sorted_overrides = ([], [])
+    for text in overrides:
+        owner = [i for i, fields in enumerate(names) if text.partition("=")[0] in fields]
+        if not owner:
+            raise UserError(
+                f'"{text}" must be field=value with one of the fields {", ".join(sorted(names[0] | names[1]))}.'
+            )
+        sorted_overrides[owner[0]].append(text)
+    return sorted_overrides
+
+
+def to_dict(config):
+    """A JSON-able dict of the fields."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
+    }
+
+
+def from_dict(cls, values, source):
+    """The `cls` that `to_dict` wrote; `source` names the file in errors."""
+    if not isinstance(values, dict):
+        raise UserError(f"{source} must hold the fields of a {cls.__name__}, got {type(values).__name__}.")
+    fields = {field.name for field in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - fields):
+        raise UserError(f"{source} holds fields that {cls.__name__} does not have: {', '.join(unknown)}.")
+    required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise UserError(f"{source} lacks the fields {', '.join(missing)} of {cls.__name__}.")
+    try:
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def differences(old, new):
+    """Fields in which two configurations of a class differ: {field: (old value, new value)}."""
+    return {
+        field.name: (getattr(old, field.name), getattr(new, field.name))
+        for field in dataclasses.fields(old)
+        if getattr(old, field.name) != getattr(new, field.name)
+    }
+
+
+def _parse(field, text):
+    """The value of a dataclass field from a command line's text."""
+    try:
+        if field.type in _TUPLES:
+            separated = text.replace("x", ",") if field.type == tuple[int, ...] else text
+            return tuple(_TUPLES[field.type](part.strip()) for part in separated.split(",") if part.strip())
+        if field.type is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if field.type in (int | None, float | None):
+            return None if text.lower() == "none" else (int if field.type == int | None else float)(text)
+        if field.type is float:
+            return float(text)
+        return field.type(text)
+    except (ValueError, KeyError):
+        expected = getattr(field.type, "__name__", None) if field.type not in _TUPLES else None
+        raise UserError(f'{field.name} must be {expected or field.type}, got "{text}".') from None

@@ -1,0 +1,200 @@
+"""Writes a trained model for serving (docs/serving.md).
+
+The result is a folded SavedModel that any TensorFlow loads, or a TFLite model with 8-bit weights. Before it appears it
+is loaded in a fresh process, without this package and on the CPU, and answers recorded requests as the trained model
+does.
+"""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+import uuid
+
+import tensorflow as tf
+
+from youtube8m_mod import files
+from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.distribution.placement import Placement
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.inference.folded import fold
+from youtube8m_mod.overrides import to_dict
+from youtube8m_mod.serving import tflite
+from youtube8m_mod.serving.blessing import Recorder, bless, device_strings
+from youtube8m_mod.serving.signatures import Signatures, column_names
+from youtube8m_mod.serving.warmup import prediction_log
+
+TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.1}  # Largest difference of a probability.
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+SUMMARY_FILE = "export.json"  # Of a SavedModel in its folder assets.extra.
+LABEL_NAMES_FILE = "label_names.txt"
+TFLITE_FILE = "model.tflite"
+
+
+@dataclasses.dataclass
+class Export:
+    """What to export, and how.
+
+    Attributes:
+        node: path of the node that answers: "" is the root, "1/2" a leaf of a tree of two levels.
+        precision: of a SavedModel, "float32" or "bfloat16".
+        classes: numbers of the classes to score, in the order of the columns; None: all.
+        label_names: names of all classes of the vocabulary, or None.
+        top_k: classes in an answer of `serialized_examples`.
+        model_name: under which the model will be served; for the warm-up requests.
+    """
+
+    node: str = ""
+    precision: str = "float32"
+    classes: list | None = None
+    label_names: list | None = None
+    top_k: int = 20
+    model_name: str = "youtube8m"
+
+    def save_model(self, model, output_dir):
+        """Writes the SavedModel of a `MOD` to `output_dir`, a folder that does not exist yet.
+
+        Returns:
+            a dict: what was exported, its bytes and its largest difference from the trained model; also written to
+            `assets.extra/export.json`.
+
+        Raises:
+            UserError: where `output_dir` exists, or the written model fails its blessing; nothing is left then.
+        """
+        with _appearing(output_dir) as folder, tempfile.TemporaryDirectory() as scratch:
+            folded = self._fold(model, precision=self.precision)
+            names_path = self._write_label_names(folded, scratch)
+            signatures = Signatures(folded, self.top_k, names_path)
+            with files.named_errors(output_dir, "write"):
+                tf.saved_model.save(signatures, folder, signatures.concrete_functions())
+            if devices := device_strings(folder):
+                raise UserError(f"The exported model asks for the devices {', '.join(devices)}, none was expected.")
+            recorder = Recorder(model, self.node, folded.classes, self.top_k)
+            requests = recorder.requests()
+            difference = bless(folder, recorder, requests, TOLERANCES[self.precision])
+            files.make_dirs(f"{folder}/assets.extra")
+            with files.named_errors(output_dir, "write"), tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
+                for request in requests:
+                    writer.write(prediction_log(self.model_name, request.signature, request.inputs))
+            summary = self._summary(model) | {"largest_difference": difference}
+            files.write_json(f"{folder}/assets.extra/{SUMMARY_FILE}", summary)
+            return summary | {"bytes": tree_bytes(folder)}
+
+    def save_tflite(self, model, output_dir, data_pattern, max_loss):
+        """Writes `model.tflite`, 8-bit weights, of a `MOD` to `output_dir`, a folder that does not exist yet.
+
+        Args:
+            data_pattern: glob of TFRecords with labels on which its MAP is held against the float32 model's.
+            max_loss: largest loss of MAP that is accepted.
+
+        Returns:
+            a dict: what was exported, its bytes, difference, and both MAPs; also written to `export.json`.
+
+        Raises:
+            UserError: where `output_dir` exists, or the model fails its blessing or loses more MAP; nothing is left.
+        """
+        if self.precision != "float32":
+            raise UserError(f"A TFLite model has 8-bit weights: --precision={self.precision} does not go with it.")
+        with _appearing(output_dir) as folder:
+            reader = Reader(data_pattern, model.config, segments=model.phase.segments, max_frames=model.frames)
+            folded = self._fold(model, kernels_right=True)
+            content = tflite.convert(Signatures(folded, self.top_k))
+            path = f"{folder}/{TFLITE_FILE}"
+            with files.write_file(path, "wb") as file:
+                file.write(content)
+            recorder = Recorder(model, self.node, folded.classes, self.top_k)
+            batches = ((model.frames,), (1, model.frames // 2 + 1, model.frames))
+            requests = [recorder.videos(lengths)[0] for lengths in batches]
+            difference = bless(path, recorder, requests, TOLERANCES["int8"])
+            (float_map, int8_map), ratings = tflite.mean_average_precisions(
+                [
+                    lambda features, present: folded.predict(
+                        features, None if model.phase.segments else present, present
+                    ).numpy(),
+                    tflite.predictor(content),
+                ],
+                reader,
+                folded.classes,
+            )
+            if not ratings:
+                raise UserError(
+                    f"{data_pattern} rates none of the {len(folded.classes)} classes: accuracy cannot be checked."
+                )
+            if float_map - int8_map > max_loss:
+                raise UserError(
+                    f"The MAP on {data_pattern} fell from {float_map:.4f} in float32 to {int8_map:.4f} "
+                    f"with 8-bit weights, a loss of at most {max_loss:g} was expected."
+                )
+            self._write_label_names(folded, folder)
+            summary = self._summary(model) | {
+                "precision": "int8 dynamic range",
+                "largest_difference": difference,
+                "float32_map": float_map,
+                "int8_map": int8_map,
+                "ratings": ratings,
+            }
+            files.write_json(f"{folder}/{SUMMARY_FILE}", summary)
+            return summary | {"bytes": len(content)}
+
+    def _fold(self, model, **options):
+        if self.top_k < 1:
+            raise UserError(f"top_k must be at least 1, got {self.top_k}.")
+        count = model.config.num_classes
+        if self.label_names is not None and len(self.label_names) != count:
+            raise UserError(
+                f"The label names must be {count:,} lines, one a class of the vocabulary, got "
+                f"{len(self.label_names):,}."
+            )
+        return fold(model, self.node, classes=self.classes, placement=Placement(), **options)
+
+    def _write_label_names(self, folded, folder):
+        """Path of a file with the name of each column, None where there are no names."""
+        if self.label_names is None:
+            return None
+        path = os.path.join(folder, LABEL_NAMES_FILE)
+        with files.write_file(path) as file:
+            file.write(column_names(self.label_names, folded.classes))
+        return path
+
+    def _summary(self, model):
+        return {
+            "model": to_dict(model.config),
+            "segments": model.phase.segments,
+            "node": self.node,
+            "precision": self.precision,
+            "classes": self.classes,
+        }
+
+
+@contextlib.contextmanager
+def _appearing(output_dir):
+    """Yields a folder that appears as `output_dir` when the block ends well, and not at all otherwise."""
+    output_dir = output_dir.rstrip("/")
+    check_new(output_dir)
+    partial = f"{output_dir}.partial-{uuid.uuid4().hex[:8]}"
+    try:
+        files.make_dirs(partial)
+        yield partial
+        check_new(output_dir)
+        files.rename(partial, output_dir)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            files.remove_tree(partial)
+        raise
+
+
+def check_new(output_dir):
+    """Raises `UserError` where there is something at `output_dir` already."""
+    if files.exists(output_dir):
+        raise UserError(
+            f"--output_dir {output_dir} exists: a new folder was expected, for instance of the next version."
+        )
+
+
+def tree_bytes(folder):
+    """Bytes of all files under a folder."""
+    return sum(
+        tf.io.gfile.stat(os.path.join(parent, name)).length
+        for parent, _, names in tf.io.gfile.walk(folder)
+        for name in names
+    )
