@@ -1,7 +1,12 @@
+import functools
 import os
+import subprocess
+import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from youtube8m_mod import environment
+
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+environment.prepare()
 
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -13,7 +18,23 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 
+BFLOAT16_MATMUL = "import tensorflow as tf; x = tf.ones((4, 4), tf.bfloat16); x @ x"
 _SEEN = {}
+
+
+@functools.lru_cache(maxsize=None)
+def _bfloat16_runs():
+    return subprocess.run([sys.executable, "-c", BFLOAT16_MATMUL], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def bfloat16():
+    """Skips where TensorFlow crashes in bfloat16.
+
+    It asks the processor whether it has AVX-512, and not the variable that keeps oneDNN from using it.
+    """
+    if "ONEDNN_MAX_CPU_ISA" in os.environ and not _bfloat16_runs():
+        pytest.skip(f"TensorFlow crashes in bfloat16 with ONEDNN_MAX_CPU_ISA={os.environ['ONEDNN_MAX_CPU_ISA']}")
 
 
 @pytest.fixture

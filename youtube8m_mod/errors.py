@@ -1,9 +1,10 @@
 """Errors that a user can cause, and how a command reports them."""
 
-import os
 import sys
 
 from absl import logging
+
+from youtube8m_mod import environment
 
 _LONGEST = 2000
 
@@ -43,8 +44,9 @@ def run_main(main, *args):
 
     A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130, `Stopped` with
     its own. TensorFlow's log stays silent (what it has to say comes as exceptions) unless TF_CPP_MIN_LOG_LEVEL is set.
+    For that to hold, the module of a command imports TensorFlow in functions only.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    environment.prepare()
     logging.set_verbosity(logging.WARNING)
     try:
         code = main(*args)

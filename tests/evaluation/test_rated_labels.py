@@ -48,7 +48,9 @@ def test_a_malformed_line_is_named(tmp_path, line):
 
 
 @pytest.mark.parametrize(
-    "content, message", [(b"", "holds no rated segments"), (gzip.compress(TEXT * 100)[:60], "Cannot read .*labels.csv")]
+    "content, message",
+    [(b"", "holds no rated segments"), (gzip.compress(TEXT * 100, mtime=0)[:60], "Cannot read .*labels.csv")],
+    ids=["empty", "cut off"],
 )
 def test_a_file_without_labels_is_named(tmp_path, content, message):
     (tmp_path / "labels.csv").write_bytes(content)

@@ -63,7 +63,7 @@ def test_tiny_configurations_are_exact(name):
 
 @pytest.mark.parametrize("segments", (False, True), ids=("videos", "segments"))
 @pytest.mark.parametrize("tree", ("leaf", "two levels", "dbof"))
-def test_bfloat16_stays_near(tree, segments):
+def test_bfloat16_stays_near(tree, segments, bfloat16):
     model = tree_model(tree, segments)
     difference, largest = _differences(model, batch_of(model, PRESENT[segments]), precision="bfloat16")
     assert 0 < difference <= BFLOAT16 * largest

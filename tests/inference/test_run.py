@@ -107,7 +107,7 @@ def test_the_models_and_classes_that_a_train_dir_remembers(train_dirs, tmp_path)
         np.testing.assert_allclose(values, sorted(values, reverse=True), atol=TOLERANCE)
 
 
-def test_a_leaf_and_bfloat16(train_dirs, tmp_path):
+def test_a_leaf_and_bfloat16(train_dirs, tmp_path, bfloat16):
     class_ids = "\n".join(map(str, range(20)))
     (tmp_path / "ids.csv").write_text(class_ids)
     results = {}

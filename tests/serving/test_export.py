@@ -191,7 +191,7 @@ def test_bad_records_are_refused_by_the_graph(root):
             call(examples=tf.constant([good, bad]))
 
 
-def test_bfloat16(tmp_path, in_process):
+def test_bfloat16(tmp_path, in_process, bfloat16):
     model = trained_model()
     summary = export.Export(precision="bfloat16").save_model(model, str(tmp_path / "1"))
     assert 1e-5 < summary["largest_difference"] < 0.02

@@ -1,0 +1,90 @@
+"""What a command prints while it imports TensorFlow: its own words only, and what must be known."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+BANNER = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
+LINE = "0000 00:00:1795639765.835912    3575 port.cc:153] oneDNN custom operations are on."
+INFO, WARNING, ERROR, FATAL = (letter + LINE for letter in "IWEF")
+LOG = [BANNER, INFO, WARNING, ERROR]
+IMPORT = "from youtube8m_mod import environment; environment.prepare(); import tensorflow"
+
+
+def stderr_of_import(folder, level=None, ending="", program=IMPORT, code=0):
+    """Lines of a process that imports a TensorFlow which writes the lines of `LOG`, and then does what `ending` says."""
+    (folder / "tensorflow.py").write_text(
+        f"import os, sys\nos.write(2, {os.linesep.join(LOG + [FATAL]).encode()!r} + b'\\n')\n"
+        f"print('of Python', file=sys.stderr)\n{ending}\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    variables |= {"PYTHONPATH": os.pathsep.join([str(folder), os.getcwd()])}
+    variables |= {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=variables)
+    assert done.returncode == code, done.stderr
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    "level, hidden",
+    [
+        (None, [BANNER, INFO, WARNING, ERROR]),
+        ("3", [BANNER, INFO, WARNING, ERROR]),
+        ("2", [BANNER, INFO, WARNING]),
+        ("1", [BANNER, INFO]),
+        ("0", []),
+        ("", []),
+        ("all", []),
+    ],
+)
+def test_log_lines_are_hidden_as_the_user_says(tmp_path, level, hidden):
+    assert stderr_of_import(tmp_path, level) == [*(line for line in LOG if line not in hidden), FATAL, "of Python"]
+
+
+def test_what_comes_after_the_import_passes(tmp_path):
+    program = f"{IMPORT}; import os; os.write(2, b'{INFO}')"
+    assert stderr_of_import(tmp_path, program=program) == [FATAL, "of Python", INFO]
+
+
+def test_an_import_that_fails_is_told(tmp_path):
+    lines = stderr_of_import(tmp_path, ending="raise ImportError('libcudart.so.12')", code=1)
+    assert lines[:3] == [FATAL, "of Python", "Traceback (most recent call last):"]
+    assert lines[-1] == "ImportError: libcudart.so.12"
+
+
+def test_last_words_of_a_crash_are_told(tmp_path):
+    lines = stderr_of_import(tmp_path, ending="os.write(2, b'not this processor'); os.abort()", code=-signal.SIGABRT)
+    assert lines == [FATAL, "of Python", "not this processor"]
+
+
+def test_a_closed_stderr(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("")
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", f"{IMPORT}; print('imported')"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.getcwd()])},
+    )
+    assert (done.returncode, done.stdout) == (0, "imported\n")
+
+
+def test_a_lookup_imports_nothing_and_prepare_may_come_twice(tmp_path):
+    program = (
+        "import importlib.util; from youtube8m_mod import environment; environment.prepare(); "
+        "environment.prepare(); importlib.util.find_spec('tensorflow'); import tensorflow, inspect; "
+        "assert 'of Python' in inspect.getsource(tensorflow)"
+    )
+    assert stderr_of_import(tmp_path, program=program) == [FATAL, "of Python"]
+
+
+def test_no_tensorflow(tmp_path):
+    program = (
+        f"import os, sys; os.remove({str(tmp_path / 'tensorflow.py')!r}); "
+        f"sys.path[:] = [path for path in sys.path if not path.endswith('site-packages')]; {IMPORT}"
+    )
+    assert (
+        stderr_of_import(tmp_path, program=program, code=1)[-1] == "ModuleNotFoundError: No module named 'tensorflow'"
+    )

@@ -1,0 +1,102 @@
+"""What the process of a command needs before it imports TensorFlow: `prepare`.
+
+TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log, but not the lines that its libraries write while they are loaded (that
+no GPU was found, that oneDNN is on): those reach stderr whatever the variable says. They are filtered here, by the
+same variable, and only while TensorFlow is imported.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import os
+import re
+import subprocess
+import sys
+
+# Severity, month and day, time, thread, source file and line: as absl writes before it is set up.
+_LOG_LINE = re.compile(rb"([IWE])\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
+_BANNER = b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
+_SEVERITIES = "IWE"  # F, what ends the process, is never hidden.
+_SECONDS = 10
+
+
+def prepare():
+    """Call it before TensorFlow is imported; what the user has set in the environment stays as it is."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow where it is found without, and filters stderr while it is loaded."""
+
+    def find_spec(self, name, path=None, target=None):
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name == "tensorflow" else None
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(module):
+                with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))):
+                    load(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _hidden(level):
+    """The severities that TF_CPP_MIN_LOG_LEVEL hides."""
+    return _SEVERITIES[: int(level)] if level.isdecimal() else ""
+
+
+@contextlib.contextmanager
+def _filtered_stderr(severities):
+    """What anything in this process writes to stderr passes through a process of its own.
+
+    Not through a thread or a file: if the process crashes, its last words still come out.
+    """
+    pipe = _start_filter(severities) if severities else None
+    if pipe is None:
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    os.dup2(pipe.stdin.fileno(), 2)
+    pipe.stdin.close()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        # The filter ends when nobody can write to it; a process that was started meanwhile may still be able to.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pipe.wait(_SECONDS)
+
+
+def _start_filter(severities):
+    """The filter's process, or None where it cannot be had: then nothing is filtered."""
+    if sys.stderr is None:  # The command was started with stderr closed; what is number 2 now may be any file.
+        return None
+    try:
+        # A session of its own: Ctrl-C is for the command, the filter ends with it.
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, severities],
+            stdin=subprocess.PIPE,
+            stdout=2,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return None
+
+
+def _filter(lines, out, severities):
+    for line in lines:
+        found = _LOG_LINE.match(line)
+        if not (found and found[1] in severities) and line.rstrip() != _BANNER:
+            out.write(line)
+            out.flush()
+
+
+if __name__ == "__main__":
+    _filter(sys.stdin.buffer, sys.stdout.buffer, sys.argv[1].encode())
