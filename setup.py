@@ -15,6 +15,7 @@ setup(
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    package_dir={"": "."},  # With it an editable installation is one line in a .pth file, and no page of warnings.
     packages=find_packages(include=["youtube8m_mod", "youtube8m_mod.*"]),
     entry_points={
         "console_scripts": [
