@@ -1,6 +1,6 @@
 """Scoring at the challenge's size: eval_map.py, the whole process, on generated submissions and 237K rated labels.
 
-    python benchmarks/evaluation.py [--quick]
+    python -m benchmarks.evaluation [--quick]
 
 Prints a table and one JSON line a case, with the process's seconds from start to end and its peak memory.
 """

@@ -1,27 +1,20 @@
 """Inference with the folded model, against a plain transliteration of the equations, in turn in one process.
 
-python benchmarks/inference.py [--quick]
+python -m benchmarks.inference [--quick]
 """
 
-import os
-import sys
+import argparse
+import gc
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras
+import numpy as np
+import tensorflow as tf
 
-import argparse  # noqa: E402
-import gc  # noqa: E402
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from benchmarks import measure  # noqa: E402
-from benchmarks.baseline import baseline_of  # noqa: E402
-from youtube8m_mod import config  # noqa: E402
-from youtube8m_mod.inference.folded import PRECISIONS, fold  # noqa: E402
-from youtube8m_mod.models.mod import MOD  # noqa: E402
+from benchmarks import measure
+from benchmarks.baseline import baseline_of
+from youtube8m_mod import config
+from youtube8m_mod.inference.folded import PRECISIONS, fold
+from youtube8m_mod.models.mod import MOD
 
 CASES = (
     # name, model, phase, batch size

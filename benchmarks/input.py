@@ -1,6 +1,6 @@
 """From TFRecords to batches: the reader against a straightforward tf.data pipeline, on generated shards.
 
-    python benchmarks/input.py [--quick]
+    python -m benchmarks.input [--quick]
 
 The baseline parses, dequantises and pads each video to float32 on its own, as the original does; ours keeps the bytes,
 which the model's first matmul dequantises. Both shuffle the same way, read in parallel and prefetch; ours also checks
@@ -9,26 +9,20 @@ is `start_s`. The first pass of a reader over a file also looks whether its byte
 `first_pass_ratio`.
 """
 
-import os
+import argparse
+import functools
 import sys
+import tempfile
+import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import numpy as np
+import tensorflow as tf
 
-import argparse  # noqa: E402
-import functools  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from benchmarks import measure  # noqa: E402
-from youtube8m_mod.config import MODELS, SEGMENT_FRAMES  # noqa: E402
-from youtube8m_mod.data import records  # noqa: E402
-from youtube8m_mod.data.reader import Reader  # noqa: E402
-from youtube8m_mod.errors import run_main  # noqa: E402
+from benchmarks import measure
+from youtube8m_mod.config import MODELS, SEGMENT_FRAMES
+from youtube8m_mod.data import records
+from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.errors import run_main
 
 CONFIG = MODELS["nextvlad"]
 CLASSES, FRAMES = CONFIG.num_classes, CONFIG.max_frames

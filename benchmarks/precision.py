@@ -1,25 +1,20 @@
 """Does bfloat16 earn its place: MAP of runs in mixed_bfloat16 against float32, the same seeds, on the miniature.
 
-python benchmarks/precision.py [--quick] [--output_dir=runs/precision]
+python -m benchmarks.precision [--quick] [--output_dir=runs/precision]
 """
 
 import argparse
-import os
 import statistics
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from benchmarks import measure  # noqa: E402
-from youtube8m_mod import config, demo  # noqa: E402
-from youtube8m_mod.evaluation import mean_average_precision, rated_labels  # noqa: E402
-from youtube8m_mod.inference.run import Inference  # noqa: E402
-from youtube8m_mod.miniature.composition import Settings  # noqa: E402
-from youtube8m_mod.miniature.writer import SYNTHETIC_CLASSES, write_miniature  # noqa: E402
-from youtube8m_mod.training.run import Run  # noqa: E402
-from youtube8m_mod.training.trainer import Trainer, TrainingOptions  # noqa: E402
+from benchmarks import measure
+from youtube8m_mod import config, demo
+from youtube8m_mod.evaluation import mean_average_precision, rated_labels
+from youtube8m_mod.inference.run import Inference
+from youtube8m_mod.miniature.composition import Settings
+from youtube8m_mod.miniature.writer import SYNTHETIC_CLASSES, write_miniature
+from youtube8m_mod.training.run import Run
+from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
 # Precision in training, then in inference.
 VARIANTS = (("float32", "float32"), ("float32", "bfloat16"), ("mixed_bfloat16", "bfloat16"))

@@ -1,6 +1,6 @@
 """Ranking at the challenge's size: 1.7 million segments, 1000 classes, lists of 100,000, on generated scores.
 
-    python benchmarks/ranking.py [--quick]
+    python -m benchmarks.ranking [--quick]
 
 Prints a table and one JSON line a case. Times are of one core and leave out the generation of the scores (the model's
 part); every case has a process of its own, so that its peak memory is its own.

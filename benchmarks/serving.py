@@ -1,34 +1,27 @@
 """Exported models: bytes, latency, rate and difference from the trained model, each as a client meets it.
 
-python benchmarks/serving.py [--quick]
+python -m benchmarks.serving [--quick]
 """
 
-import os
-import sys
+import argparse
+import json
+import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras
+import numpy as np
+import tensorflow as tf
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import tempfile  # noqa: E402
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from benchmarks import measure  # noqa: E402
-from benchmarks.inference import set_averages  # noqa: E402
-from youtube8m_mod import config  # noqa: E402
-from youtube8m_mod.data import records  # noqa: E402
-from youtube8m_mod.distribution.placement import Placement  # noqa: E402
-from youtube8m_mod.inference.folded import fold  # noqa: E402
-from youtube8m_mod.models.mod import MOD  # noqa: E402
-from youtube8m_mod.serving import tflite  # noqa: E402
-from youtube8m_mod.serving.export import Export, tree_bytes  # noqa: E402
-from youtube8m_mod.serving.signatures import Signatures  # noqa: E402
-from youtube8m_mod.terminal import format_table  # noqa: E402
+from benchmarks import measure
+from benchmarks.inference import set_averages
+from youtube8m_mod import config
+from youtube8m_mod.data import records
+from youtube8m_mod.distribution.placement import Placement
+from youtube8m_mod.inference.folded import fold
+from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.serving import tflite
+from youtube8m_mod.serving.export import Export, tree_bytes
+from youtube8m_mod.serving.signatures import Signatures
+from youtube8m_mod.terminal import format_table
 
 BATCHES = (1, 64)
 

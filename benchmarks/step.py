@@ -1,26 +1,19 @@
 """Training steps, ours against a plain transliteration of the equations, in turn in one process.
 
-python benchmarks/step.py [--quick]
+python -m benchmarks.step [--quick]
 """
 
-import os
-import sys
+import argparse
+import gc
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras
+import tensorflow as tf
 
-import argparse  # noqa: E402
-import gc  # noqa: E402
-
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from benchmarks import measure  # noqa: E402
-from benchmarks.baseline import baseline_of  # noqa: E402
-from youtube8m_mod import config  # noqa: E402
-from youtube8m_mod.models.mod import MOD  # noqa: E402
-from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay  # noqa: E402
+from benchmarks import measure
+from benchmarks.baseline import baseline_of
+from youtube8m_mod import config
+from youtube8m_mod.models.mod import MOD
+from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
 
 CASES = (
     # name, model, phase, batch size, frames

@@ -1,9 +1,11 @@
 """What a command prints while it imports TensorFlow: its own words only, and what must be known."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +13,12 @@ BANNER = "WARNING: All log messages before absl::InitializeLog() is called are w
 LINE = "0000 00:00:1795639765.835912    3575 port.cc:153] oneDNN custom operations are on."
 INFO, WARNING, ERROR, FATAL = (letter + LINE for letter in "IWEF")
 LOG = [BANNER, INFO, WARNING, ERROR]
+CHOICES = ("TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES")
 IMPORT = "from youtube8m_mod import environment; environment.prepare(); import tensorflow"
 
 
 def stderr_of_import(folder, level=None, ending="", program=IMPORT, code=0):
-    """Lines of a process that imports a TensorFlow which writes the lines of `LOG`, and then does what `ending` says."""
+    """Lines of a process that imports a TensorFlow which writes the lines of `LOG`, and then does `ending`."""
     (folder / "tensorflow.py").write_text(
         f"import os, sys\nos.write(2, {os.linesep.join(LOG + [FATAL]).encode()!r} + b'\\n')\n"
         f"print('of Python', file=sys.stderr)\n{ending}\n"
@@ -88,3 +91,28 @@ def test_no_tensorflow(tmp_path):
     assert (
         stderr_of_import(tmp_path, program=program, code=1)[-1] == "ModuleNotFoundError: No module named 'tensorflow'"
     )
+
+
+def test_modules_of_commands_import_no_tensorflow():
+    """Else its lines would come before `run_main` can hide them, and `--help` would wait for it."""
+    root = Path(__file__).parent.parent
+    paths = [
+        path.relative_to(root)
+        for path in [*root.glob("*.py"), *root.glob("youtube8m_mod/**/*.py")]
+        if re.search(r'^if __name__ == "__main__":\n    run', path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    modules = [".".join(path.with_suffix("").parts) for path in paths]
+    assert {"train", "youtube8m_mod.export", "youtube8m_mod.demo", "youtube8m_mod.data.check"} < set(modules)
+    program = (
+        f"import sys, {', '.join(modules)}; print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_command_that_uses_tensorflow_prints_its_own_words_only(tmp_path):
+    variables = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    command = [sys.executable, "-m", "youtube8m_mod.data.check", f"--data_pattern={tmp_path}/*.tfrecord"]
+    (tmp_path / "a.tfrecord").write_bytes(b"no records")
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    assert (done.returncode, done.stderr) == (1, "error: The 1 files hold no record that can be read.\n")

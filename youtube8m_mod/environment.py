@@ -1,8 +1,8 @@
 """What the process of a command needs before it imports TensorFlow: `prepare`.
 
-TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log, but not the lines that its libraries write while they are loaded (that
-no GPU was found, that oneDNN is on): those reach stderr whatever the variable says. They are filtered here, by the
-same variable, and only while TensorFlow is imported.
+TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log, but not the lines that its libraries write while they are loaded
+(that no GPU was found, that oneDNN is on): those reach stderr whatever the variable says. They are filtered here, by
+the same variable, and only while TensorFlow is imported.
 """
 
 import contextlib

@@ -15,9 +15,7 @@ import select
 import socket
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-
-from youtube8m_mod.errors import UserError, run_main  # noqa: E402
+from youtube8m_mod.errors import UserError, run_main
 
 
 def main(argv):

@@ -12,13 +12,10 @@ import sys
 import time
 
 import numpy as np
-import tensorflow as tf
 
 from youtube8m_mod import files, terminal
 from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
-from youtube8m_mod.data import parsing, records, shards, stream
-from youtube8m_mod.data.pass_counts import Tally
-from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.data import records, shards
 from youtube8m_mod.errors import run_main
 from youtube8m_mod.overrides import override
 
@@ -41,6 +38,12 @@ def check(pattern, config):
     Raises:
         UserError: where files cannot be opened, or the first records do not tell what they are.
     """
+    import tensorflow as tf
+
+    from youtube8m_mod.data import stream
+    from youtube8m_mod.data.pass_counts import Tally
+    from youtube8m_mod.data.reader import Reader
+
     started = time.perf_counter()
     reader = Reader(pattern, config, skip_bad_records=True)
     if reader.spec.kind != records.VIDEO_LEVEL:
@@ -66,6 +69,10 @@ def check(pattern, config):
 
 def _measures(paths, indices, serialized, spec):
     """Numbers of each good record, and counts of classes over all of them."""
+    import tensorflow as tf
+
+    from youtube8m_mod.data import parsing
+
     parsed = parsing.fields(serialized, spec)
     frames = parsed["splits"][1:] - parsed["splits"][:-1]
     empty = tf.zeros([0], tf.int64)
@@ -91,6 +98,8 @@ def _measures(paths, indices, serialized, spec):
 
 
 def _bincount(values, spec):
+    import tensorflow as tf
+
     return tf.math.unsorted_segment_sum(tf.ones_like(values), values, spec.num_classes)
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 
-from youtube8m_mod import files
+from youtube8m_mod import environment, files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce.rows import TRAININGS
 from youtube8m_mod.terminal import progress
@@ -116,7 +116,7 @@ def _start_worker(threads, log):
     with open(log, "ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    environment.prepare()
     # Otherwise the first worker takes all memory of a GPU, and the others end.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from youtube8m_mod.reproduce import work
