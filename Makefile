@@ -1,5 +1,5 @@
-# make install | demo | test | bench | clean. Each sets up what it needs, in the checkout: the virtual environment .venv,
-# or .venv-3.13 and the like where another Python is named: make test PYTHON=python3.13
+# make install | demo | test | lint | format | bench | clean. Each sets up what it needs, in the checkout: the virtual
+# environment .venv, or .venv-3.13 and the like where another Python is named: make test PYTHON=python3.13
 PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ OUT ?= runs/demo
 BANK ?=
 QUICK ?=
 
-.PHONY: install demo test bench clean
+.PHONY: install demo test lint format bench clean
 
 install: $(VENV)/installed
 
@@ -24,6 +24,14 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: install
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
 
 bench: install
 	@for script in step inference input serving ranking evaluation; do \

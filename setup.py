@@ -42,6 +42,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],  # CUDA's libraries from the package index.
         # hypothesis: property tests of ranking and metric. pytest-xdist: two files of tests at a time.
-        "test": ["pytest", "pytest-xdist", "hypothesis"],
+        # ruff: `make lint`; another minor version may lay the code out differently.
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff>=0.17,<0.18"],
     },
 )

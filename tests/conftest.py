@@ -22,7 +22,7 @@ BFLOAT16_MATMUL = "import tensorflow as tf; x = tf.ones((4, 4), tf.bfloat16); x 
 _SEEN = {}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _bfloat16_runs():
     return subprocess.run([sys.executable, "-c", BFLOAT16_MATMUL], capture_output=True).returncode == 0
 

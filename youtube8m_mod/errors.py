@@ -12,8 +12,8 @@ _LONGEST = 2000
 class UserError(Exception):
     """Something that the user can mend: a flag, a file, a record.
 
-    The message is one sentence that names the thing, says what was expected and what was found. What was found may be anything: it
-    is shown on one line, without control characters, and cut short where it is long.
+    The message is one sentence that names the thing, says what was expected and what was found. What was found may be
+    anything: it is shown on one line, without control characters, and cut short where it is long.
     """
 
     def __init__(self, message):

@@ -92,7 +92,7 @@ def test_greeting_of_a_worker_that_cannot_serve(answer, message):
 
 def test_greeted_worker_hears_from_the_run_while_it_waits_for_others():
     with socket.create_server(("127.0.0.1", 0)) as late, worker({"task": 0, "runtime_port": 5}, pongs=3) as (first, _):
-        second = "127.0.0.1:%d" % late.getsockname()[1]
+        second = f"127.0.0.1:{late.getsockname()[1]}"
         greeted = []
         thread = threading.Thread(target=lambda: greeted.append(Cluster([first, second], timeout=2)))
         thread.start()
@@ -108,7 +108,7 @@ def test_greeted_worker_hears_from_the_run_while_it_waits_for_others():
 
 def test_no_worker_at_an_address(capsys):
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = "127.0.0.1:%d" % probe.getsockname()[1]
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(UserError, match=f"Worker 0 at {address} does not answer .*: start it with python -m"):
         Cluster([address], timeout=1)
     assert f"waiting for worker 0 at {address}" in capsys.readouterr().err

@@ -107,8 +107,9 @@ def test_no_source_of_labels(arguments, message):
 def test_a_cache_is_read_without_tensorflow(tmp_path):
     (tmp_path / "labels.csv").write_bytes(TEXT)
     code = (
-        "import sys; from youtube8m_mod.evaluation import rated_labels, mean_average_precision, summary, video_metrics; "
-        f"rated_labels.load_labels(None, {str(tmp_path / 'labels.csv')!r}); "
+        "import sys\n"
+        "from youtube8m_mod.evaluation import mean_average_precision, rated_labels, summary, video_metrics\n"
+        f"rated_labels.load_labels(None, {str(tmp_path / 'labels.csv')!r})\n"
         "print([name for name in ('tensorflow', 'keras', 'pandas', 'matplotlib') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -118,7 +118,7 @@ def test_wrong_ratings_are_hard_negatives():
     """Most wrong ratings are of classes that another scene of the video has: the video's score cannot tell them."""
     wrong = elsewhere = 0
     for video in videos(200):
-        for start, label, score in video.segments or ():
+        for _, label, score in video.segments or ():
             if not score:
                 wrong += 1
                 elsewhere += any(label in scene.labels for _, _, scene in video.spans)

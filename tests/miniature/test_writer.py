@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests import command_line
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.miniature import __main__, writer
+from youtube8m_mod.miniature import __main__
 from youtube8m_mod.miniature.composition import Settings
 
 ARGUMENTS = [

@@ -102,8 +102,8 @@ def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     (step,) = checkpoints.steps(train_dir)
     assert (
-        f"stopped: SIGTERM received: step {step} is done and its checkpoint is in {train_dir}; the same command goes on "
-        "from there." in stderr.splitlines()
+        f"stopped: SIGTERM received: step {step} is done and its checkpoint is in {train_dir}; the same command "
+        "goes on from there." in stderr.splitlines()
     )
     assert "Traceback" not in stderr
 

@@ -1,6 +1,6 @@
 """Writes a miniature YouTube-8M: the dataset's form, at a size for demos and tests (docs/miniature.md).
 
-    python -m youtube8m_mod.miniature.writer --output_dir=<dir> [--bank='<glob of video-level TFRecords>'] [--seed=0] ...
+    python -m youtube8m_mod.miniature --output_dir=<dir> [--bank='<glob of video-level TFRecords>'] [--seed=0] ...
 
 `<dir>` gets `train-*.tfrecord` (noisy video labels), `validate-*.tfrecord` and `test-*.tfrecord` (video labels and
 rated segments), `miniature.json` (settings, counts, rated classes), `truth.json` (the true scenes of the test videos),

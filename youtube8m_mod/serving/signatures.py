@@ -74,9 +74,7 @@ class Signatures(tf.Module):
         names = ", ".join(f"{name} ({size} bytes a frame)" for name, size in zip(self.record.keys, self.record.sizes))
         check = tf.debugging.Assert(
             parsed["valid"],
-            [
-                f"A record lacks its id, or frames, or has another number of bytes than {names}, or labels that are none."
-            ],
+            [f"Expected each record to have an id, frames of {names}, and labels that are classes of the model."],
         )
         with tf.control_dependencies([check]):
             batch = parsing.videos(parsed, self.record, self.model.config.max_frames)

@@ -193,8 +193,8 @@ class Trainer:
             kind, path = self.term_names[int(np.argmin(np.isfinite(values)))]
             raise UserError(
                 f"The {kind} loss of {f'node {path}' if path else 'the root'} is {values[~np.isfinite(values)][0]} at "
-                f"step {self.state['step']}: the run stops, and the checkpoints before that step stay; a run with a lower "
-                "--base_learning_rate, in another --train_dir or with --start_new_model, may do better."
+                f"step {self.state['step']}: the run stops, and the checkpoints before that step stay; a run with a "
+                "lower --base_learning_rate, in another --train_dir or with --start_new_model, may do better."
             )
         if "label_weights" in batch:
             rated = np.flatnonzero(batch["label_weights"].numpy().any(axis=0)).tolist()
