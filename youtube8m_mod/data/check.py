@@ -41,7 +41,7 @@ def check(pattern, config):
     import tensorflow as tf
 
     from youtube8m_mod.data import stream
-    from youtube8m_mod.data.pass_counts import Tally
+    from youtube8m_mod.data.pass_monitor import PassMonitor
     from youtube8m_mod.data.reader import Reader
 
     started = time.perf_counter()
@@ -49,8 +49,8 @@ def check(pattern, config):
     if reader.spec.kind != records.VIDEO_LEVEL:
         reader = Reader(pattern, config, skip_bad_records=True, segments=True)
     spec = reader.spec
-    tally = Tally(spec, skip_bad=True, max_bad_share=1, kept=_KEPT)
-    data = stream.only_good(stream.numbered(reader.paths, tally, _OPEN_FILES), spec, tally).batch(_BATCH)
+    monitor = PassMonitor(spec, skip_bad=True, max_bad_share=1, kept=_KEPT)
+    data = stream.only_good(stream.numbered(reader.paths, monitor, _OPEN_FILES), spec, monitor).batch(_BATCH)
     data = data.map(lambda *record: _measures(*record, spec), num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     found, classes, rated = [], np.zeros(spec.num_classes, np.int64), np.zeros(spec.num_classes, np.int64)
     file_numbers = {path.encode(): i for i, path in enumerate(reader.paths)}
@@ -61,10 +61,10 @@ def check(pattern, config):
             batch["file"] = np.array([file_numbers[path] for path in batch.pop("path")])
             found.append(batch)
             progress.update(len(batch["file"]))
-    if tally.error:
-        raise tally.error
+    if monitor.error:
+        raise monitor.error
     columns = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]} if found else {}
-    return _summary(reader.paths, spec.kind, tally.counts, columns, classes, rated, time.perf_counter() - started)
+    return _summary(reader.paths, spec.kind, monitor.counts, columns, classes, rated, time.perf_counter() - started)
 
 
 def _measures(paths, indices, serialized, spec):

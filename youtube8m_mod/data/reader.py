@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import parsing, records, shards, stream
-from youtube8m_mod.data.pass_counts import Tally
+from youtube8m_mod.data.pass_monitor import PassMonitor
 from youtube8m_mod.data.record_kind import detect
 from youtube8m_mod.errors import UserError
 
@@ -100,16 +100,16 @@ class Reader:
         """
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}.")
-        tally = Tally(self.spec, self.skip_bad_records, self.max_bad_share, known=self._known_files)
+        monitor = PassMonitor(self.spec, self.skip_bad_records, self.max_bad_share, known=self._known_files)
         paths = self.paths if paths is None else list(paths)
         random = None if seed is None else np.random.default_rng([seed, epoch])
         if random is not None:
             paths = [paths[i] for i in random.permutation(len(paths))]
 
-        data = stream.numbered(paths, tally, 1 if random is None else _OPEN_FILES)
+        data = stream.numbered(paths, monitor, 1 if random is None else _OPEN_FILES)
         if self.skip_bad_records:
-            data = stream.only_good(data, self.spec, tally)
-        parse_batch = functools.partial(self._parse_batch, tally)
+            data = stream.only_good(data, self.spec, monitor)
+        parse_batch = functools.partial(self._parse_batch, monitor)
         if self.spec.segments:
             data = data.batch(stream.CHUNK).map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
@@ -119,19 +119,21 @@ class Reader:
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
             data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
         # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
-        data = data.take_while(lambda batch: stream.tell(tally.all_is_well, [])).prefetch(2)
-        return Batches(data, tally)
+        data = data.take_while(lambda batch: stream.call_python(monitor.no_error, [])).prefetch(2)
+        return Batches(data, monitor)
 
-    def _parse_batch(self, tally, paths, indices, serialized):
+    def _parse_batch(self, monitor, paths, indices, serialized):
         """From records to examples; an empty batch where one is bad."""
         nothing = (False, parsing.nothing(self.spec, self.max_frames))
         good, batch = stream.attempt(self._examples, (serialized,), nothing)
         tf.cond(
-            good, lambda: True, lambda: tf.reduce_all(stream.tell(tally.sift, [paths, indices, serialized], [None]))
+            good,
+            lambda: True,
+            lambda: tf.reduce_all(stream.call_python(monitor.valid_records, [paths, indices, serialized], [None])),
         )
         if self.spec.segments:
             past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
-            tf.cond(past_end > 0, lambda: stream.tell(tally.past_end, [past_end]), lambda: False)
+            tf.cond(past_end > 0, lambda: stream.call_python(monitor.past_end, [past_end]), lambda: False)
         return batch
 
 
@@ -144,15 +146,15 @@ class Batches:
 
     Attributes:
         dataset: the `tf.data.Dataset`.
-        counts: `tally.Counts`.
+        counts: `pass_monitor.Counts`.
     """
 
-    def __init__(self, dataset, tally):
-        self.dataset, self._tally = dataset, tally
+    def __init__(self, dataset, monitor):
+        self.dataset, self._monitor = dataset, monitor
 
     @property
     def counts(self):
-        return self._tally.counts
+        return self._monitor.counts
 
     def __iter__(self):
         with self.named_errors():
@@ -163,12 +165,12 @@ class Batches:
     def named_errors(self):
         """Raises `UserError` at its end where something bad, at which `dataset` ended, was met inside."""
         yield
-        if self._tally.error:
-            raise self._tally.error
+        if self._monitor.error:
+            raise self._monitor.error
 
     def finish(self):
         """Raises `UserError` where the pass, now over, met too many bad records, or none at all."""
-        self._tally.ended()
+        self._monitor.ended()
 
 
 def _shuffled(data, random, buffer):

@@ -9,8 +9,8 @@ _READ_BUFFER = 1 << 20
 _MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
-def tell(method, values, shape=(), dtype=tf.bool):
-    """Calls a method of the tally from the graph."""
+def call_python(method, values, shape=(), dtype=tf.bool):
+    """Calls a method of a `PassMonitor` from the graph."""
     return tf.ensure_shape(tf.numpy_function(method, values, dtype), shape)
 
 
@@ -21,11 +21,11 @@ def attempt(function, values, otherwise):
     return data.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()
 
 
-def numbered(paths, tally, open_files):
+def numbered(paths, monitor, open_files):
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        count, known = tell(tally.opened, [path], dtype=tf.int64), tell(tally.knows, [path])
+        count, known = call_python(monitor.opened, [path], dtype=tf.int64), call_python(monitor.is_well_formed, [path])
         # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
         # marks the end.
         data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors().batch(CHUNK)
@@ -35,8 +35,8 @@ def numbered(paths, tally, open_files):
             index, offset = place
             count = tf.size(chunk, tf.int64)
             size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
-            tf.cond(count == 0, lambda: tell(tally.closed, [path, index, offset]), lambda: False)
-            chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, tally))
+            tf.cond(count == 0, lambda: call_python(monitor.closed, [path, index, offset]), lambda: False)
+            chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, monitor))
             return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
 
         return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
@@ -60,23 +60,23 @@ def _options():
     return options
 
 
-def _well_formed(path, serialized, tally):
+def _well_formed(path, serialized, monitor):
     """The records, `_MALFORMED` in the place of those whose bytes would end the process in TensorFlow's parsers."""
-    good = tell(tally.decodes, [path, serialized], [None])
+    good = call_python(monitor.well_formed_records, [path, serialized], [None])
     return tf.cond(tf.reduce_all(good), lambda: serialized, lambda: tf.where(good, serialized, _MALFORMED))
 
 
-def only_good(data, spec, tally):
-    """The records of a `numbered` stream that can be read; the tally hears of the others."""
+def only_good(data, spec, monitor):
+    """The records of a `numbered` stream that can be read; the others are reported to the monitor."""
 
     def all_valid(serialized):
         return parsing.fields(serialized, spec)["valid"]
 
     def keep_good(paths, indices, serialized):
-        def sifted():
-            keep = tell(tally.sift, [paths, indices, serialized], [None])
+        def valid_recordsed():
+            keep = call_python(monitor.valid_records, [paths, indices, serialized], [None])
             return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
 
-        return tf.cond(attempt(all_valid, (serialized,), False), lambda: (paths, indices, serialized), sifted)
+        return tf.cond(attempt(all_valid, (serialized,), False), lambda: (paths, indices, serialized), only_valid)
 
     return data.batch(CHUNK).map(keep_good, num_parallel_calls=tf.data.AUTOTUNE).unbatch()

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from youtube8m_mod import config, files
 from youtube8m_mod.data import records
-from youtube8m_mod.data.pass_counts import Counts
+from youtube8m_mod.data.pass_monitor import Counts
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.miniature.writer import SUMMARY, write_miniature

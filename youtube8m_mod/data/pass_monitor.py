@@ -41,8 +41,8 @@ class Counts:
         return " ".join(told)
 
 
-class Tally:
-    """Hears from the graph of a pipeline (through `tf.numpy_function`) what it meets, and keeps the `counts`.
+class PassMonitor:
+    """Counts what a pipeline meets; its graph reports through `tf.numpy_function`.
 
     Args:
         spec: `records.RecordSpec`.
@@ -54,14 +54,14 @@ class Tally:
 
     def __init__(self, spec, skip_bad, max_bad_share, kept=20, known=None):
         self.counts = Counts()
-        self.error = None  # The first UserError; nothing is told any more after it.
+        self.error = None  # The first UserError; nothing is counted after it.
         self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
         self._known, self._malformed = set() if known is None else known, set()
         self._bad_of_file = collections.Counter()
         self._closed_files = set()
         self._lock = threading.Lock()
 
-    def all_is_well(self):
+    def no_error(self):
         return np.bool_(self.error is None)
 
     def opened(self, path):
@@ -74,11 +74,11 @@ class Tally:
             count = shards.count_whole(path.decode())
         return np.int64(count)
 
-    def knows(self, path):
+    def is_well_formed(self, path):
         """Whether all records of a file are known to be protocol buffers."""
         return np.bool_(path in self._known)
 
-    def decodes(self, path, batch):
+    def well_formed_records(self, path, batch):
         """Which of some records of a file are protocol buffers: bool (B,).
 
         TensorFlow's parsers of SequenceExamples do not look: a length of 2^31 or more in a record ends the process.
@@ -106,7 +106,7 @@ class Tally:
             self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
         return np.False_
 
-    def sift(self, paths, indices, batch):
+    def valid_records(self, paths, indices, batch):
         """Which of some records (number `indices[i]` of `paths[i]`) can be read: bool (B,)."""
         good = np.array([self._is_good(serialized) for serialized in batch])
         for i in np.flatnonzero(~good):
