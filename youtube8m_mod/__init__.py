@@ -1,6 +1,34 @@
 """MOD: a deep mixture of NeXtVLAD models with online knowledge distillation.
 
-Importing the package loads neither TensorFlow nor Keras; the submodules load what they need.
+The public names below are loaded when they are first used: importing the package loads neither TensorFlow nor Keras.
 """
 
+from youtube8m_mod.lazy import attach
+
 __version__ = "1.0.0"
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "config": ["ModelConfig", "PhaseConfig", "model_config", "phase_config"],
+        "data.reader": ["Reader"],
+        "errors": ["UserError"],
+        "inference.folded": ["FoldedModel", "fold"],
+        "layers": [
+            "ContextGating",
+            "DeepBagOfFrames",
+            "FeatureScaling",
+            "LogisticClassifier",
+            "LogitMixing",
+            "MixtureOfExpertsClassifier",
+            "NeXtVLAD",
+        ],
+        "models.mixture": ["Mixture"],
+        "models.mod": ["MOD"],
+        "models.nextvlad": ["DBoFModel", "NeXtVLADModel"],
+        "training.checkpoints": ["load_model"],
+        "training.optimizer": ["FusedAdam", "StaircaseDecay"],
+        "tree": ["NodeOutput"],
+    },
+    submodules=["config", "layers", "losses", "models"],
+)

@@ -1,0 +1,1 @@
+"""The commands: their flags and the one call that each makes into the package."""

@@ -1,0 +1,11 @@
+"""Which subtree lives on which device, on one machine or on many."""
+
+from youtube8m_mod.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "cluster": ["Cluster", "worker_addresses"],
+        "placement": ["DataParallelPlacement", "Placement", "make_placement"],
+    },
+)
