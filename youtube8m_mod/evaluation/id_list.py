@@ -37,6 +37,15 @@ class IdList:
         """The id at a place, as bytes."""
         return self._text[self._starts[index] : self._ends[index]].tobytes()
 
+    def texts(self):
+        """The ids as an array of bytes (dtype S, padded with zero bytes)."""
+        lengths = self._ends - self._starts
+        width = int(lengths.max(initial=1))
+        padded = np.concatenate([self._text, np.zeros(width, np.uint8)])
+        rows = np.lib.stride_tricks.sliding_window_view(padded, width)[self._starts]  # (n, width)
+        rows[np.arange(width) >= lengths[:, None]] = 0
+        return rows.view(f"S{width}")[:, 0]
+
     def cut(self, count):
         """Keeps the first `count` ids."""
         self._starts, self._ends, self.keys = self._starts[:count], self._ends[:count], self.keys[:count]
@@ -110,14 +119,14 @@ class IdSet:
     """Different ids that lists are searched for.
 
     Args:
-        ids: list of bytes.
+        ids: list of bytes, which is kept as an attribute.
     """
 
     def __init__(self, ids):
         keys = IdList(b" ".join(ids)).keys
         order = np.argsort(keys, kind="stable")
         self.keys = keys[order]
-        self._ids, self._order = ids, order
+        self.ids, self._order = ids, order
         self.sieve = np.zeros(1 << 16, bool)
         self.sieve[(keys >> np.uint64(48)).astype(np.intp)] = True
 
@@ -125,7 +134,7 @@ class IdSet:
         """Index of the id `segment` among those whose key is `keys[spot]`, the first of them; None: not there."""
         key = self.keys[spot]
         while spot < len(self.keys) and self.keys[spot] == key:
-            if self._ids[self._order[spot]] == segment:
+            if self.ids[self._order[spot]] == segment:
                 return int(self._order[spot])
             spot += 1
         return None

@@ -1,0 +1,163 @@
+"""The whole job of joining files: what they are, their weights, the joined file, and the report."""
+
+import os
+import sys
+
+import numpy as np
+
+from youtube8m_mod import files, terminal
+from youtube8m_mod.ensemble import fitting, predictions, submissions
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.evaluation.rated_labels import load_labels
+from youtube8m_mod.formats.predictions import read_predictions
+
+SUBMISSION, PREDICTIONS = "submission", "predictions"
+
+
+def join_files(
+    paths,
+    output_file=None,
+    *,
+    method=None,
+    weights=None,
+    fit_on=None,
+    label_cache=None,
+    top_k=1000,
+    segment_max_pred=100_000,
+    report_file=None,
+    file=sys.stdout,
+):
+    """Joins prediction files or submissions, and prints what each member brings.
+
+    Args:
+        paths: of the members, at least two, all of one kind.
+        output_file: path of the joined file; None: only the weights are fitted.
+        method: "arithmetic", "geometric" or "rank"; None: "geometric" for predictions, "rank" for submissions.
+        weights: one a member, scaled to sum one; None: equal, or fitted.
+        fit_on, label_cache: labelled records, a label cache: what weights are fitted on; see `load_labels`.
+        top_k: classes of a line of predictions.
+        segment_max_pred: segments of a submission's list.
+        report_file: path of the JSON report; None: `output_file` with the ending .json.
+        file: where tables go.
+
+    Returns:
+        the report, a JSON-able dict.
+
+    Raises:
+        UserError: files of several kinds, a method or weights that do not fit them, and what is wrong in a file.
+    """
+    kind = _kind(paths)
+    method = _method(method, kind)
+    fitted = None
+    if fit_on or label_cache:
+        fitted = _fit(paths, kind, method, fit_on, label_cache)
+    if weights is None:
+        weights = fitted.weights if fitted else np.full(len(paths), 1 / len(paths))
+    elif fitted:
+        raise UserError("--weights and --fit_on exclude each other: expected weights to be given, or fitted.")
+    weights = _checked_weights(weights, paths)
+    if output_file is None and fitted is None:
+        raise UserError("--output_file must name the joined file, or --fit_on what weights are fitted on.")
+    if output_file is not None and any(_same_file(path, output_file) for path in paths):
+        raise UserError(f"--output_file {output_file} is one of --inputs: expected another name.")
+
+    report = {"kind": kind, "method": method, "members": _members(paths, weights, fitted)}
+    if fitted:
+        report |= {"metric": fitted.metric, "score": fitted.score, "equal_weights": fitted.equal_score}
+    print(terminal.format_table(report["members"]), file=file)
+    if fitted:
+        print(
+            f"{fitted.metric} on the labels that the weights were fitted on: {fitted.score:.4f}, with equal weights "
+            f"{fitted.equal_score:.4f}",
+            file=file,
+        )
+    if output_file is not None:
+        if kind == SUBMISSION:
+            count = submissions.write_joined(output_file, paths, weights, segment_max_pred, _progress("class"))
+        else:
+            count = predictions.write_joined(output_file, paths, weights, method, top_k, _progress("line"))
+        report |= {"output_file": str(output_file), "lines": count}
+        print(f"{output_file}: {count:,} lines", file=file)
+        report_file = report_file or f"{os.path.splitext(str(output_file))[0]}.json"
+    if report_file:
+        files.write_json(report_file, report)
+    return report
+
+
+def _kind(paths):
+    """What the files are, told by the first line that is no header."""
+    if len(paths) < 2 or len(set(paths)) < len(paths) or not all(paths):
+        raise UserError(f"--inputs: expected at least two different files, got {', '.join(paths) or 'none'}.")
+    kinds = {}
+    for path in paths:
+        with files.open_file(path, "rb") as file:
+            start = file.read(4096)
+        kinds[path] = SUBMISSION if _is_submission(path, start) else PREDICTIONS
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{path} ({kind})" for path, kind in kinds.items())
+        raise UserError(f"--inputs: expected files of one kind, got {told}.")
+    return kinds[paths[0]]
+
+
+def _is_submission(path, start):
+    if start[:2] == b"\x1f\x8b":  # Only submissions are read packed.
+        return True
+    lines = start.removeprefix(b"\xef\xbb\xbf").splitlines()
+    if lines and lines[0].strip().lower() == b"class,segments":
+        return True
+    if not lines or not lines[0].strip():
+        raise UserError(f"{path} is empty: expected predictions or a submission.")
+    _, _, rest = lines[0].partition(b",")
+    return b":" in rest.split(b" ")[0]
+
+
+def _method(method, kind):
+    if kind == SUBMISSION and method not in (None, "rank"):
+        raise UserError(f"--method={method}: submissions hold no probabilities, expected rank (or none).")
+    return method or ("rank" if kind == SUBMISSION else "geometric")
+
+
+def _checked_weights(weights, paths):
+    weights = np.asarray(weights, np.float64)
+    if len(weights) != len(paths):
+        raise UserError(f"--weights: expected {len(paths)} numbers, one a file, got {len(weights)}.")
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise UserError(f"--weights: expected numbers of at least 0, not all 0, got {', '.join(map(str, weights))}.")
+    return weights / weights.sum()
+
+
+def _fit(paths, kind, method, fit_on, label_cache):
+    if kind == SUBMISSION:
+        return fitting.fit(fitting.map_of_submissions(paths, load_labels(fit_on, label_cache)), len(paths), "MAP")
+    first = next(read_predictions(paths[0]), None)
+    if first is None:
+        raise UserError(f"{paths[0]} holds no predictions.")
+    if ":" in first[0]:
+        labels = load_labels(fit_on, label_cache)
+        return fitting.fit(fitting.map_of_predictions(paths, labels, method), len(paths), "MAP")
+    if not fit_on:
+        raise UserError("Weights of video predictions are fitted on --fit_on, whose records hold the videos' labels.")
+    from youtube8m_mod.data.ground_truth import video_labels
+
+    labels = {video_id.decode(errors="backslashreplace"): classes for video_id, classes in video_labels(fit_on)}
+    return fitting.fit(fitting.gap_of_predictions(paths, labels, method), len(paths), "GAP")
+
+
+def _members(paths, weights, fitted):
+    rows = [{"member": str(path), "weight": float(weight)} for path, weight in zip(paths, weights)]
+    if fitted:
+        for row, alone, without in zip(rows, fitted.alone, fitted.without):
+            row |= {
+                f"{fitted.metric} alone": float(alone),
+                "without it": float(without),
+                "brings": float(fitted.score - without),
+            }
+    return rows
+
+
+def _same_file(one, other):
+    return os.path.normpath(str(one)) == os.path.normpath(str(other))
+
+
+def _progress(unit):
+    return lambda iterable: terminal.progress(iterable, unit=unit, description="ensemble")
