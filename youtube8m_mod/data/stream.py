@@ -73,7 +73,7 @@ def only_good(data, spec, monitor):
         return parsing.fields(serialized, spec)["valid"]
 
     def keep_good(paths, indices, serialized):
-        def valid_recordsed():
+        def only_valid():
             keep = call_python(monitor.valid_records, [paths, indices, serialized], [None])
             return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
 
