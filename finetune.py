@@ -1,4 +1,4 @@
-"""Finetunes a pretrained model on rated 5-frame segments, or trains one on them from scratch.
+r"""Finetunes a pretrained model on rated 5-frame segments, or trains one on them from scratch.
 
     python finetune.py --train_data_pattern='data/validate*.tfrecord' --pretrained_dir=runs/pretrain \
         --train_dir=runs/finetune

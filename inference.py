@@ -1,4 +1,4 @@
-"""Localises concepts in videos: candidates, segment scores, value model, ranked lists (section 3.1).
+r"""Localises concepts in videos: candidates, segment scores, value model, ranked lists (section 3.1).
 
     python inference.py --train_dir=runs/finetune --input_data_pattern='data/test*.tfrecord' \
         --output_file=submission.csv --video_predictions_file=videos.csv

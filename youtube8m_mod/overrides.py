@@ -8,6 +8,21 @@ _LARGEST = 2**63 - 1  # Of a count; larger ones are no numbers to TensorFlow.
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
+def setting(text, default=dataclasses.MISSING, choices=None):
+    """A dataclass field that a command offers as a flag: the text is the flag's help.
+
+    Args:
+        default: of the field; without one, it must be given.
+        choices: the values that a text may take; None: any.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
+
+
+def part(cls, config):
+    """The `cls` in a dataclass that inherits from it."""
+    return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
+
+
 def check_types(config):
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), field.type

@@ -1,4 +1,4 @@
-"""Makes a train_dir out of a checkpoint of the original TensorFlow 1 code.
+r"""Makes a train_dir out of a checkpoint of the original TensorFlow 1 code.
 
     python -m youtube8m_mod.tf1_checkpoint --checkpoint=MODNeXtVLAD/model.ckpt-583000 --train_dir=runs/original \
         --rgb_eigenvalues=eigenvals.npy

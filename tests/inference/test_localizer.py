@@ -288,7 +288,9 @@ def golden_model(features, num_frames, present_frames):
 def test_golden_inference(name, tmp_path):
     run = INFERENCE["runs"][name]
     values = dict(part.split("=") for part in name.split(","))
-    settings = LocalizationConfig(int(values["top_k"]), int(values["segment_max_pred"]), candidates=False)
+    settings = LocalizationConfig(
+        top_k=int(values["top_k"]), segment_max_pred=int(values["segment_max_pred"]), candidates=False
+    )
     outputs = Outputs(f"{tmp_path}/s.csv", segment_predictions=f"{tmp_path}/lines.csv")
     class_ids = read_class_ids(golden_data.path("segment_inference_label_ids.csv"), 3862)
     assert class_ids == INFERENCE["whitelist"]

@@ -1,5 +1,6 @@
 """How a command starts: flags, leftover arguments, errors, exit code."""
 
+import dataclasses
 import sys
 
 from absl import app, flags
@@ -27,3 +28,24 @@ def _checked(main, argv):
             "behind the = of its flag."
         )
     return main(argv)
+
+
+def define_settings(cls):
+    """Defines a flag for each `setting` of a dataclass."""
+    for field in _settings(cls):
+        default = None if field.default is dataclasses.MISSING else field.default
+        text, choices = field.metadata["help"], field.metadata["choices"]
+        if choices:
+            flags.DEFINE_enum(field.name, default, choices, text)
+        else:
+            define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+            define.get(field.type, flags.DEFINE_string)(field.name, default, text)
+
+
+def settings(cls):
+    """The values of those flags: keyword arguments of the dataclass."""
+    return {field.name: flags.FLAGS[field.name].value for field in _settings(cls)}
+
+
+def _settings(cls):
+    return [field for field in dataclasses.fields(cls) if "help" in field.metadata]

@@ -1,4 +1,4 @@
-"""Scores a submission against rated segments (MAP@K, Eq. 8), video predictions against labels (GAP, Hit@1, PERR).
+r"""Scores a submission against rated segments (MAP@K, Eq. 8), video predictions against labels (GAP, Hit@1, PERR).
 
     python eval_map.py --submission_file=submission.csv --eval_data_pattern='data/test*.tfrecord' \
         --label_cache=rated_labels.csv.gz --output_file=map.json --plots=plots

@@ -1,4 +1,4 @@
-"""Pretrains a model on video labels; finetune.py does the same on rated segments.
+r"""Pretrains a model on video labels; finetune.py does the same on rated segments.
 
     python train.py --train_data_pattern='data/train*.tfrecord' --train_dir=runs/pretrain --model=mod_nextvlad \
         --rgb_eigenvalues=eigenvals.npy
@@ -14,6 +14,15 @@ from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.errors import UserError
 
 FLAGS = flags.FLAGS
+_PHASE_FLAGS = {
+    "batch_size": (flags.DEFINE_integer, "Examples a step"),
+    "base_learning_rate": (flags.DEFINE_float, "Adam's learning rate"),
+    "learning_rate_decay": (flags.DEFINE_float, "Factor of each decay"),
+    "learning_rate_decay_examples": (flags.DEFINE_integer, "Examples from decay to decay"),
+    "num_epochs": (flags.DEFINE_integer, "Passes over the data"),
+    "max_steps": (flags.DEFINE_integer, "Steps at the most"),
+    "temperature": (flags.DEFINE_float, "T of the distillation, 0: none"),
+}
 
 
 def define_training_flags(phase):
@@ -27,17 +36,9 @@ def define_training_flags(phase):
     flags.DEFINE_list("feature_sizes", None, "Their sizes (default 1024,128).")
     flags.DEFINE_string("rgb_eigenvalues", None, ".npy of the dataset's PCA eigenvalues, or none for a scale of one.")
     flags.DEFINE_multi_string("set", [], "field=value of the model or the phase, for instance --set clusters=64.")
-    flags.DEFINE_integer("batch_size", None, f"Examples a step (default {phase.batch_size}).")
-    flags.DEFINE_float("base_learning_rate", None, f"Adam's learning rate (default {phase.base_learning_rate}).")
-    flags.DEFINE_float("learning_rate_decay", None, f"Factor of each decay (default {phase.learning_rate_decay}).")
-    flags.DEFINE_integer(
-        "learning_rate_decay_examples",
-        None,
-        f"Examples from decay to decay (default {phase.learning_rate_decay_examples}).",
-    )
-    flags.DEFINE_integer("num_epochs", None, f"Passes over the data (default {phase.num_epochs}).")
-    flags.DEFINE_integer("max_steps", None, f"Steps at the most (default {phase.max_steps}).")
-    flags.DEFINE_float("temperature", None, f"T of the distillation, 0: none (default {phase.temperature}).")
+    for name, (define, text) in _PHASE_FLAGS.items():
+        default = getattr(phase, name)
+        define(name, None, f"{text} (default {'no limit' if default is None else default}).")
     flags.DEFINE_enum("precision", "float32", ["float32", "mixed_bfloat16"], "Arithmetic of the layers.")
     flags.DEFINE_integer("seed", 0, "Of weights, dropout and the order of the data.")
     flags.DEFINE_integer(
@@ -64,19 +65,7 @@ def define_training_flags(phase):
 
 def phase_overrides(phase, texts):
     """The phase with the flags and the --set texts that name its fields."""
-    named = {
-        name: getattr(FLAGS, name)
-        for name in (
-            "batch_size",
-            "base_learning_rate",
-            "learning_rate_decay",
-            "learning_rate_decay_examples",
-            "num_epochs",
-            "max_steps",
-            "temperature",
-        )
-        if getattr(FLAGS, name) is not None
-    }
+    named = {name: FLAGS[name].value for name in _PHASE_FLAGS if FLAGS[name].value is not None}
     return overrides.override(overrides.override(phase, named), texts)
 
 
@@ -143,5 +132,9 @@ def main(_):
     train(run, training_options(eigenvalues=eigenvalues))
 
 
+def define_flags():
+    define_training_flags(config.PHASES["pretrain"])
+
+
 def run():
-    run_command(main, lambda: define_training_flags(config.PHASES["pretrain"]))
+    run_command(main, define_flags)

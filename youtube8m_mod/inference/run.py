@@ -11,53 +11,23 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.class_lists import read_class_ids
 from youtube8m_mod.inference.folded import FoldedModel, fold
 from youtube8m_mod.inference.localizer import Localizer, Outputs
+from youtube8m_mod.inference.options import InferenceOptions
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
+from youtube8m_mod.overrides import part
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.run import Run
 
 _ALIKE = ("feature_names", "feature_sizes", "num_classes", "max_frames")  # What both models must share.
 
 
-@dataclasses.dataclass
-class Inference:
+@dataclasses.dataclass(frozen=True)
+class Inference(InferenceOptions):
     """A run of inference.py.
 
     Attributes:
-        train_dir: the segment model.
-        input_data_pattern: glob of the videos' TFRecords.
-        output_file: the submission; None: not written.
-        video_predictions_file, segment_predictions_file: paths; None: not written.
-        video_train_dir: the video-level model; None: the one that finetuning started from, else the segment model
-            on whole videos.
-        segment_label_ids_file: the segment classes; None: those rated in finetuning, else all.
-        top_k, segment_max_pred, video_exponent, segment_exponent, candidates, fill, fill_empty: see
-            `LocalizationConfig`.
-        node: the part of the segment model that scores: "" is the root, "1/2" a leaf.
-        precision: "float32" or "bfloat16".
-        batch_size: videos a batch; segment_batch_size: segments a batch.
-        skip_bad_records: count and skip bad records in place of stopping.
         placement: a `Placement`; None leaves it to TensorFlow.
     """
 
-    train_dir: str
-    input_data_pattern: str
-    output_file: str | None = None
-    video_predictions_file: str | None = None
-    segment_predictions_file: str | None = None
-    video_train_dir: str | None = None
-    segment_label_ids_file: str | None = None
-    top_k: int = 20
-    segment_max_pred: int = 100_000
-    video_exponent: float = 0.05
-    segment_exponent: float = 0.95
-    candidates: bool = True
-    fill: bool = True
-    fill_empty: bool = False
-    node: str = ""
-    precision: str = "float32"
-    batch_size: int = 16
-    segment_batch_size: int = 512
-    skip_bad_records: bool = False
     placement: object = None
 
     def run(self, num_shards=1, shard_index=0):
@@ -66,15 +36,7 @@ class Inference:
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
         outputs = Outputs(self.output_file, self.video_predictions_file, self.segment_predictions_file)
-        config = LocalizationConfig(
-            self.top_k,
-            self.segment_max_pred,
-            self.video_exponent,
-            self.segment_exponent,
-            candidates=self.candidates,
-            fill=self.fill,
-            fill_empty=self.fill_empty,
-        )
+        config = part(LocalizationConfig, self)
         run = Run.load(self.train_dir)
         class_ids = self._class_ids(run)
         # The files are read in groups, of which one may be bad as a whole: `Localizer` judges the share over all.

@@ -9,9 +9,10 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.localization.fallback import Fallback
 from youtube8m_mod.localization.ranking import SLOTS, TopK
 from youtube8m_mod.localization.value_model import top_classes, value_model
+from youtube8m_mod.overrides import setting
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalizationConfig:
     """How segments are ranked.
 
@@ -20,14 +21,21 @@ class LocalizationConfig:
     segment's probability.
     """
 
-    top_k: int = 20  # "Only the top 20 topics are considered to be existed in the video" (section 3.1).
-    segment_max_pred: int = 100_000  # The cap of a list; the tables are MAP@100,000 (the text says top 10K).
-    video_exponent: float = 0.05  # Eq. (1)
-    segment_exponent: float = 0.95
+    # "Only the top 20 topics are considered to be existed in the video" (section 3.1).
+    top_k: int = setting("Candidates of a video; classes in a line of predictions.", 20)
+    # The tables are MAP@100,000 (the text says top 10K).
+    segment_max_pred: int = setting("Segments in a class's list.", 100_000)
+    video_exponent: float = setting("Exponent of the video's probability in Eq. 1.", 0.05)
+    segment_exponent: float = setting("Exponent of the segment's probability in Eq. 1.", 0.95)
     cutoff: float = 0.0  # Segments of a lower value are left to the fallback.
-    candidates: bool = True
-    fill: bool = True  # Fill lists up to the cap with segments of the video-level ranking.
-    fill_empty: bool = False  # Also the lists of classes without any candidate; the original leaves these empty.
+    candidates: bool = setting(
+        "Rank segments in their video's candidates by Eq. 1; --nocandidates ranks them in their own top_k classes by "
+        "their probability, as the original's inference script.",
+        True,
+    )
+    fill: bool = setting("Fill lists up to the cap with segments of the video-level ranking.", True)
+    # The original leaves these empty.
+    fill_empty: bool = setting("Fill also lists of classes that are no video's candidate.", False)
 
     def __post_init__(self):
         for field in ("top_k", "segment_max_pred"):

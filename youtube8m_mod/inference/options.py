@@ -1,0 +1,31 @@
+"""What a run of inference can be asked for."""
+
+import dataclasses
+
+from youtube8m_mod.localization.ranked_lists import LocalizationConfig
+from youtube8m_mod.overrides import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class InferenceOptions(LocalizationConfig):
+    """Models, input, outputs and the ranking: each of them is a flag of inference.py."""
+
+    train_dir: str = setting("The segment model: train_dir of finetune.py.")
+    input_data_pattern: str = setting("Glob of the videos' TFRecords (comma-separated: several).")
+    output_file: str | None = setting("The submission (Class,Segments).", None)
+    video_predictions_file: str | None = setting("Predictions of videos (VideoId,LabelConfidencePairs).", None)
+    segment_predictions_file: str | None = setting("Predictions of all segments, in the same form.", None)
+    video_train_dir: str | None = setting(
+        "The video-level model (default: the one that finetuning started from, else the segment model).",
+        None,
+    )
+    segment_label_ids_file: str | None = setting(
+        "The segment classes, one a line (default: those rated in finetuning, else all).", None
+    )
+    node: str = setting(
+        "Part of the segment model that scores: empty is the root, 1/2 the third leaf of the second mixture.", ""
+    )
+    precision: str = setting("Of the large matmuls.", "float32", choices=["float32", "bfloat16"])
+    batch_size: int = setting("Videos in a batch.", 16)
+    segment_batch_size: int = setting("Segments in a batch.", 512)
+    skip_bad_records: bool = setting("Count and skip bad records in place of stopping.", False)
