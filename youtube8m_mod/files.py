@@ -1,23 +1,45 @@
-"""Files on any file system, written whole or not at all.
+"""Files on any file system that TensorFlow knows, written whole or not at all.
 
 Paths with a scheme (`gs://...`) go through `tf.io.gfile`; local ones through Python's own functions,
-so that commands without a model start without loading TensorFlow.
+so that commands without a model start without loading TensorFlow. A path is taken literally, whatever signs are in it,
+but for a leading `~`, the home folder; only `glob` and `glob_parts` take patterns.
 """
 
 import contextlib
 import errno
+import functools
 import glob as python_glob
+import io
 import json
 import os
 import shutil
 import uuid
 
-from youtube8m_mod.errors import UserError
+from youtube8m_mod.errors import UserError, first_line
+
+_BUFFER = 1 << 20  # Of a remote file: each read or write is a call over the network.
 
 
 def is_remote(path):
     """Whether `path` has a scheme (`gs://...`): TensorFlow's file systems serve it."""
     return "://" in os.fspath(path)
+
+
+def expand(path):
+    """`path` as text, with the home folder in place of a leading `~`."""
+    path = os.fspath(path)
+    return path if is_remote(path) else os.path.expanduser(path)
+
+
+def absolute(path):
+    """`path` so that it means the same place from every folder."""
+    return os.fspath(path).rstrip("/") if is_remote(path) else os.path.abspath(expand(path))
+
+
+def parent(path):
+    """The folder of a file, "" for the working directory or the root of a remote file system."""
+    folder = os.path.dirname(expand(path))
+    return "" if is_remote(path) and not is_remote(folder) else folder
 
 
 def _gfile(path):
@@ -27,6 +49,62 @@ def _gfile(path):
     import tensorflow as tf
 
     return tf.io.gfile
+
+
+class _RemoteFile(io.RawIOBase):
+    """The bytes of a `tf.io.gfile.GFile` as a raw Python file, so that `io` makes all that files can do of it."""
+
+    def __init__(self, gfile, path, mode):
+        self._file, self._path, self._writes = gfile.GFile(path, mode), path, mode == "wb"
+        if not self._writes:
+            self._file.size()  # GFile opens lazily: fail here, not at the first read.
+
+    def readable(self):
+        return not self._writes
+
+    def writable(self):
+        return self._writes
+
+    def seekable(self):
+        return not self._writes
+
+    def readinto(self, buffer):
+        with named_errors(self._path, "read"):
+            content = self._file.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def write(self, content):
+        self._file.write(bytes(content))
+        return len(content)
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def tell(self):
+        return self._file.tell()
+
+    def flush(self):
+        if self._writes and not self.closed:
+            self._file.flush()
+
+    def close(self):
+        if not self.closed:
+            try:
+                self._file.close()
+            finally:
+                super().close()
+
+
+def _open(path, mode):
+    """The file `path`, local or remote, for "r", "rb", "w" or "wb"; text is UTF-8, its line ends as they are."""
+    gfile = _gfile(path)
+    if not gfile:
+        return open(path, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
+    raw = _RemoteFile(gfile, path, mode[0] + "b")
+    file = io.BufferedWriter(raw, _BUFFER) if mode[0] == "w" else io.BufferedReader(raw, _BUFFER)
+    return file if "b" in mode else io.TextIOWrapper(file, encoding="utf-8", newline="")
 
 
 @contextlib.contextmanager
@@ -42,25 +120,36 @@ def named_errors(path, doing):
         raise UserError(f"Cannot {doing} {path}: it is a directory, a file was expected.") from error
     except PermissionError as error:
         raise UserError(f"Cannot {doing} {path}: permission denied.") from error
+    except io.UnsupportedOperation:
+        raise
     except OSError as error:
         reason = "no space left on the device" if error.errno == errno.ENOSPC else error.strerror
         raise UserError(f"Cannot {doing} {path}: {reason}.") from error
     except Exception as error:
         if not type(error).__module__.startswith("tensorflow"):
             raise
-        reason = getattr(error, "message", None) or type(error).__name__
-        raise UserError(f"Cannot {doing} {path}: {reason}.") from error
+        raise UserError(f"Cannot {doing} {path}: {first_line(error).rstrip('.')}.") from error
 
 
+def _path_function(doing):
+    """Decorates a function of a path: it is given the expanded path, and its errors name it."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        def wrapper(path, *arguments):
+            path = expand(path)
+            with named_errors(path, doing):
+                return function(path, *arguments)
+
+        return wrapper
+
+    return decorate
+
+
+@_path_function("read")
 def open_file(path, mode="r"):
     """Opens `path` for reading; raises `UserError` naming the path where it cannot."""
-    gfile = _gfile(path)
-    with named_errors(path, "read"):
-        if gfile:
-            file = gfile.GFile(path, mode)
-            file.size()  # GFile opens lazily: fail here, not at the first read.
-            return file
-        return open(path, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
+    return _open(path, mode)
 
 
 @contextlib.contextmanager
@@ -69,26 +158,21 @@ def write_file(path, mode="w"):
 
     The bytes go to a neighbour of `path`, which is renamed at the end. The parent folder is made.
     """
-    path = os.fspath(path)
-    gfile = _gfile(path)
+    path = expand(path)
     partial = f"{path}.partial-{uuid.uuid4().hex[:8]}"
     with named_errors(path, "write"):
-        make_dirs(os.path.dirname(path))
-        file = (
-            gfile.GFile(partial, mode)
-            if gfile
-            else open(partial, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""}))
-        )
+        make_dirs(parent(path))
+        file = _open(partial, mode)
         try:
             with file:
                 yield file
                 file.flush()
-                if not gfile:
+                if not is_remote(path):
                     os.fsync(file.fileno())
             rename(partial, path)
         except BaseException:
             with contextlib.suppress(Exception):
-                (gfile or os).remove(partial)
+                (_gfile(path) or os).remove(partial)
             raise
 
 
@@ -115,43 +199,84 @@ def read_json(path):
         raise UserError(f"{path} is not JSON: {error}.") from error
 
 
+@_path_function("look at")
 def exists(path):
     gfile = _gfile(path)
     return gfile.exists(path) if gfile else os.path.exists(path)
 
 
+@_path_function("look at")
 def is_dir(path):
     gfile = _gfile(path)
     return gfile.isdir(path) if gfile else os.path.isdir(path)
 
 
+@_path_function("look at")
+def size(path):
+    """Bytes of a file."""
+    gfile = _gfile(path)
+    return gfile.stat(path).length if gfile else os.path.getsize(path)
+
+
+@_path_function("look at")
+def identity(path):
+    """What tells a file from others and from its own earlier content: [absolute path, bytes, time in ns].
+
+    The time is that of the last change, 0 where the file system keeps none.
+    """
+    gfile = _gfile(path)
+    stat = gfile.stat(path) if gfile else os.stat(path)
+    return [absolute(path), stat.length, stat.mtime_nsec] if gfile else [absolute(path), stat.st_size, stat.st_mtime_ns]
+
+
+def glob_parts(pattern):
+    """{each glob of `pattern`: sorted paths that match}; `pattern` is a glob or a comma-separated list of them.
+
+    A glob that is the name of a file as it stands is that file.
+    """
+    pattern = os.fspath(pattern)
+    parts = [pattern] if not is_remote(pattern) and exists(pattern) else map(str.strip, pattern.split(","))
+    return {part: _matches(part) for part in parts if part}
+
+
 def glob(pattern):
     """Sorted paths that match `pattern`, a glob or a comma-separated list of globs."""
-    paths = set()
-    for part in filter(None, (part.strip() for part in pattern.split(","))):
-        gfile = _gfile(part)
-        paths.update(gfile.glob(part) if gfile else python_glob.glob(part))
-    return sorted(paths)
+    return sorted({path for paths in glob_parts(pattern).values() for path in paths})
 
 
+@_path_function("list")
+def _matches(pattern):
+    if exists(pattern):
+        return [pattern]
+    gfile = _gfile(pattern)
+    return sorted(gfile.glob(pattern) if gfile else python_glob.glob(pattern))
+
+
+def escape(path):
+    """A pattern that matches `path` literally, to put before one: `escape(folder) + "/*.tfrecord"`."""
+    return python_glob.escape(expand(path))
+
+
+@_path_function("list")
 def list_dir(path):
     """Sorted names in a folder; none where it does not exist."""
     if not is_dir(path):
         return []
     gfile = _gfile(path)
-    with named_errors(path, "list"):
-        return sorted(name.rstrip("/") for name in (gfile.listdir(path) if gfile else os.listdir(path)))
+    return sorted(name.rstrip("/") for name in (gfile.listdir(path) if gfile else os.listdir(path)))
 
 
+@_path_function("make the folder")
 def make_dirs(path):
     if path:
         gfile = _gfile(path)
-        with named_errors(path, "make the folder"):
-            gfile.makedirs(path) if gfile else os.makedirs(path, exist_ok=True)
+        gfile.makedirs(path) if gfile else os.makedirs(path, exist_ok=True)
 
 
+@_path_function("rename")
 def rename(source, target):
     """Renames a file or an (absent target's) folder; a file replaces an older one."""
+    target = expand(target)
     gfile = _gfile(target)
     gfile.rename(source, target, overwrite=True) if gfile else os.replace(source, target)
 
@@ -159,11 +284,13 @@ def rename(source, target):
 def flush_tree(path):
     """Brings the files of a local folder to the disk, so that they outlive a power cut."""
     if not is_remote(path):
+        path = expand(path)
         for name in list_dir(path):
             with open(os.path.join(path, name), "rb") as file:
                 os.fsync(file.fileno())
 
 
+@_path_function("remove")
 def remove(path):
     """Removes a file, or a folder and all in it."""
     if is_dir(path):
@@ -172,6 +299,7 @@ def remove(path):
         (_gfile(path) or os).remove(path)
 
 
+@_path_function("remove")
 def remove_tree(path):
     """Removes a folder and all in it; nothing where it does not exist."""
     gfile = _gfile(path)
