@@ -9,7 +9,6 @@ A frame-level record is a `SequenceExample`: context `id`, `labels` and, where s
 
 import contextlib
 import dataclasses
-import os
 import uuid
 
 import numpy as np
@@ -122,9 +121,9 @@ def write_shard(path, records):
     """Writes serialized `records` (any iterable) as the TFRecord `path`, whole or not at all; returns their number."""
     import tensorflow as tf
 
-    path = os.fspath(path)
+    path = files.expand(path)
     partial = f"{path}.partial-{uuid.uuid4().hex[:8]}"
-    files.make_dirs(os.path.dirname(path))
+    files.make_dirs(files.parent(path))
     count = 0
     try:
         with tf.io.TFRecordWriter(partial) as writer:

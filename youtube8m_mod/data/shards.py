@@ -14,10 +14,14 @@ def list_shards(pattern, num_shards=1, shard_index=0):
     """Sorted files that match `pattern`; with `num_shards` every num_shards-th of them, from `shard_index` on.
 
     Raises:
-        UserError: where nothing matches, where there are fewer files than shards, and for local files that cannot be
-            read (remote ones are looked at when their turn comes).
+        UserError: where nothing matches, or nothing one of several globs, where there are fewer files than shards, and
+            for local files that cannot be read (remote ones are looked at when their turn comes).
     """
-    paths = files.glob(pattern)
+    parts = files.glob_parts(pattern)
+    for part, found in parts.items():
+        if not found:
+            raise UserError(f'No file matches "{part}"{f", a part of {pattern}" if len(parts) > 1 else ""}.')
+    paths = sorted({path for found in parts.values() for path in found})
     if not paths:
         raise UserError(f'No file matches "{pattern}".')
     if not 0 <= shard_index < num_shards:
@@ -28,13 +32,9 @@ def list_shards(pattern, num_shards=1, shard_index=0):
         )
     paths = paths[shard_index::num_shards]
     for path in paths:
-        if not is_remote(path):
+        if not files.is_remote(path):
             check_readable(path)
     return paths
-
-
-def is_remote(path):
-    return "://" in path
 
 
 def check_readable(path):
@@ -51,11 +51,7 @@ def check_readable(path):
 
 def size(path):
     """Bytes of the file."""
-    if not is_remote(path):
-        return os.path.getsize(path)
-    import tensorflow as tf
-
-    return tf.io.gfile.stat(path).length
+    return files.size(path)
 
 
 def count_whole(path):
@@ -63,7 +59,7 @@ def count_whole(path):
 
     TensorFlow allocates what a record's header announces, and dies of it: it is given only so many records to read.
     """
-    if is_remote(path):
+    if files.is_remote(path):
         return -1
     count, offset = 0, 0
     with files.open_file(path, "rb") as file:
@@ -78,7 +74,7 @@ def count_whole(path):
 def damage(path, offset):
     """(reason, sentence) for a file that could be read only up to `offset`."""
     total = size(path)
-    if is_remote(path):
+    if files.is_remote(path):
         return "unreadable", f"it could be read only up to byte {offset:,} of {total:,}"
     with files.open_file(path, "rb") as file:
         file.seek(offset)
