@@ -26,6 +26,8 @@ setup(
                 ("inference", "commands.inference"),
                 ("eval", "commands.eval_map"),
                 ("export", "export"),
+                ("demo", "demo"),
+                ("check", "commands.check"),
             )
         ]
     },

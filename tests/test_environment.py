@@ -99,7 +99,7 @@ def test_modules_of_commands_import_no_tensorflow():
     paths = [
         path.relative_to(root)
         for path in [*root.glob("*.py"), *root.glob("youtube8m_mod/**/*.py")]
-        if re.search(r'^if __name__ == "__main__":\n    run', path.read_text(encoding="utf-8"), re.MULTILINE)
+        if re.search(r'^if __name__ == "__main__":\n    (run|from)', path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
     modules = [".".join(path.with_suffix("").parts) for path in paths]
     assert {"train", "youtube8m_mod.export", "youtube8m_mod.demo", "youtube8m_mod.data.check"} < set(modules)

@@ -5,17 +5,18 @@
 Prints the command of every stage: the same four scripts do it on the real dataset. A stage that is done is not redone.
 """
 
-import argparse
 import os
 import shlex
-import sys
 import time
 
+from absl import flags
+
 from youtube8m_mod import config, files
-from youtube8m_mod.errors import UserError, run_main
+from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.miniature.writer import LABEL_NAMES, REAL_CLASSES, SYNTHETIC_CLASSES, TRUTH, write_miniature
 from youtube8m_mod.terminal import format_table
 
+FLAGS = flags.FLAGS
 MODEL = "mod_nextvlad_tiny"
 LEAF = "0/0"
 # A tiny model on little data wants larger steps than the paper's, fewer examples in each, and batch-norm averages that
@@ -70,7 +71,7 @@ class Demo:
     def write_data(self):
         from youtube8m_mod.miniature.composition import Settings
 
-        self._say("python -m youtube8m_mod.miniature.writer", output_dir=self.data_dir, bank=self.bank, seed=self.seed)
+        self._say("python -m youtube8m_mod.miniature", output_dir=self.data_dir, bank=self.bank, seed=self.seed)
         write_miniature(self.data_dir, Settings(seed=self.seed), self.bank)
 
     def pretrain(self):
@@ -231,17 +232,22 @@ def _flags(phase, **fields):
     return named | {"set": [f"{name}={value}" for name, value in fields.items()]}
 
 
-def main(argv):
-    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--output_dir", default="runs/demo", help="folder for data, models, results and pictures")
-    parser.add_argument("--bank", help="glob of video-level TFRecords: real features and labels in place of synthetic")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args(argv)
-    if arguments.seed < 0:
-        raise UserError(f"--seed must not be negative, got {arguments.seed}.")
+def define_flags():
+    flags.DEFINE_string("output_dir", "runs/demo", "Folder for data, models, results and pictures.")
+    flags.DEFINE_string(
+        "bank", None, "Glob of video-level TFRecords: real features and labels in place of synthetic ones."
+    )
+    flags.DEFINE_integer("seed", 0, "Of data and training.", lower_bound=0)
+
+
+def main(_):
     os.environ.setdefault("MPLBACKEND", "Agg")
-    Demo(arguments.output_dir, arguments.bank, arguments.seed).run()
+    Demo(FLAGS.output_dir, FLAGS.bank, FLAGS.seed).run()
+
+
+def run():
+    run_command(main, define_flags)
 
 
 if __name__ == "__main__":
-    run_main(main, sys.argv[1:])
+    run()

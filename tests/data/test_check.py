@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from tests import command_line
 from tests.data.shard_helpers import record, write
-from youtube8m_mod.data import check, records
+from youtube8m_mod.commands import check
+from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
 
 OPTIONS = ["--feature_sizes=8,4", "--num_classes=10"]
@@ -13,7 +15,8 @@ OPTIONS = ["--feature_sizes=8,4", "--num_classes=10"]
 def run(folder, pattern, capsys, *options):
     """(exit code, report, what was printed)"""
     output = folder / "report.json"
-    code = check.main([f"--data_pattern={folder / pattern}", f"--output_file={output}", *OPTIONS, *options])
+    arguments = [f"--data_pattern={folder / pattern}", f"--output_file={output}", *OPTIONS, *options]
+    code = command_line.call(check, arguments)
     return code, json.loads(output.read_text()), capsys.readouterr().out
 
 

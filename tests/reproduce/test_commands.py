@@ -1,8 +1,9 @@
-import re
+import importlib
 import shlex
 
 import pytest
 
+from tests import command_line
 from youtube8m_mod import config
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce import __main__, commands
@@ -20,10 +21,8 @@ def parsed(text):
 
 
 def flags_of(script):
-    """Names of the flags that a script defines, with those of the script that it imports."""
-    names = ["finetune.py", "train.py"] if script == "finetune.py" else [script]
-    texts = [open(f"youtube8m_mod/commands/{name}", encoding="utf-8").read() for name in names]
-    return set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", "".join(texts)))
+    """Names of the flags that a script defines."""
+    return command_line.flag_names(importlib.import_module(f"youtube8m_mod.commands.{script.removesuffix('.py')}"))
 
 
 def test_every_command_uses_flags_that_the_scripts_have():
@@ -74,10 +73,10 @@ def test_a_leaf_is_scored_by_its_path_and_with_a_single_model_at_video_level():
 
 
 def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
-    __main__.main(["--scale=full", "--dry_run", "--rows=dummy"])
+    command_line.call(__main__, ["--scale=full", "--dry_run", "--rows=dummy"])
     out = capsys.readouterr().out
     assert "0.64809" in out and "finetune.py" not in out
-    __main__.main(["--dry_run", "--seeds=3,4", "--rows=nextvlad", f"--output_dir={tmp_path}"])
+    command_line.call(__main__, ["--dry_run", "--seeds=3,4", "--rows=nextvlad", f"--output_dir={tmp_path}"])
     assert capsys.readouterr().out.splitlines() == [
         "pretrain_nextvlad, seed 3",
         "finetune_nextvlad, seed 3",
@@ -97,7 +96,7 @@ def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
 )
 def test_bad_arguments(argv, message):
     with pytest.raises(UserError, match=message):
-        __main__.main(argv)
+        command_line.call(__main__, argv)
 
 
 def test_the_printed_commands_are_those_of_the_docs():

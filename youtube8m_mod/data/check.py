@@ -1,28 +1,16 @@
-"""Reads shards ahead of a run and reports what is in them and what is wrong with them.
+"""What is in shards, and what is wrong with them: `check`, and the command `python -m youtube8m_mod.data.check`."""
 
-    python -m youtube8m_mod.data.check --data_pattern='<glob>' [--output_file=terminal.json]
-
-Checked are the framing and checksums of the files, the form of every record (as the reader would judge it, rated
-segments included), the ranges of labels and times, and that no id occurs twice. Exit code 0: all is well; 1: there are
-problems.
-"""
-
-import argparse
-import sys
 import time
 
 import numpy as np
 
-from youtube8m_mod import files, terminal
-from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
+from youtube8m_mod import terminal
+from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records, shards
-from youtube8m_mod.errors import run_main
-from youtube8m_mod.overrides import override
 
 _BATCH = 64
 _OPEN_FILES = 16
-_KEPT = 1000  # So many problems and duplicates are listed in the output file, and of these
-_SHOWN = 20  # so many on the screen.
+_KEPT = 1000  # Problems and duplicates that are listed.
 
 
 def check(pattern, config):
@@ -150,47 +138,7 @@ def _duplicates(columns):
     return order[again + 1], order[again]
 
 
-def main(argv):
-    defaults = ModelConfig("check")
-    parser = argparse.ArgumentParser(prog="python -m youtube8m_mod.data.check", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data_pattern", required=True, help="glob of TFRecord files, or comma-separated globs")
-    parser.add_argument("--feature_names", default=",".join(defaults.feature_names), help="comma-separated")
-    parser.add_argument("--feature_sizes", default=",".join(map(str, defaults.feature_sizes)), help="comma-separated")
-    parser.add_argument("--num_classes", type=int, default=defaults.num_classes)
-    parser.add_argument("--output_file", help="writes the report there as JSON too")
-    args = parser.parse_args(argv)
-    # A model is not built: "dbof" asks no more of the sizes than that they are sizes.
-    config = override(
-        ModelConfig("check", pooling="dbof"),
-        [
-            f"feature_names={args.feature_names}",
-            f"feature_sizes={args.feature_sizes}",
-            f"num_classes={args.num_classes}",
-        ],
-    )
-    summary = check(args.data_pattern, config)
-    if args.output_file:
-        files.write_json(args.output_file, summary)
-    lists = {"problems": summary["problems"], "duplicates": summary.get("duplicates", [])}
-    print(terminal.format_table([{"what": what, "value": value} for what, value in _flat(summary)]))
-    for name, sentences in lists.items():
-        for sentence in sentences[:_SHOWN]:
-            print(sentence)
-        if len(sentences) > _SHOWN:
-            print(
-                f"... {len(sentences) - _SHOWN:,} more {name}"
-                + (f" in {args.output_file}." if args.output_file else "; --output_file lists them.")
-            )
-    return 1 if summary["bad"] or summary.get("duplicate_ids") else 0
-
-
-def _flat(summary):
-    for key, value in summary.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}: {inner}", count) for inner, count in value.items())
-        elif not isinstance(value, list):
-            yield key, value
-
-
 if __name__ == "__main__":
-    run_main(main, sys.argv[1:])
+    from youtube8m_mod.commands.check import run
+
+    run()

@@ -15,24 +15,24 @@ from youtube8m_mod.miniature.writer import REAL_CLASSES, SYNTHETIC_CLASSES, writ
 
 FLAGS = flags.FLAGS
 _HELP = {
-    "seed": "another seed gives another dataset",
-    "train_videos": "videos with video labels only",
-    "validate_videos": "videos for finetuning",
-    "test_videos": "videos for scoring",
-    "min_frames": "shortest video, frames (one a second)",
-    "max_frames": "longest video, at most 300",
-    "min_scenes": "fewest scenes of a video",
-    "max_scenes": "most scenes of a video",
-    "feature_names": "comma-separated; the first is like rgb, the others like audio",
-    "feature_sizes": "comma-separated",
-    "num_classes": f"vocabulary (default {SYNTHETIC_CLASSES}, with --bank {REAL_CLASSES})",
-    "num_segment_classes": "the commonest so many classes are rated",
-    "rated_share": "share of the validate and test videos with rated segments",
-    "ratings_per_video": "ratings of such a video",
-    "positive_share": "chance that a rating goes where the class is right, if there is such a place",
-    "missed_rate": "chance that a video lacks one of its labels",
-    "spurious_rate": "wrong labels added to a video, on average",
-    "videos_per_shard": "videos of one file",
+    "seed": "Another seed gives another dataset",
+    "train_videos": "Videos with video labels only",
+    "validate_videos": "Videos for finetuning",
+    "test_videos": "Videos for scoring",
+    "min_frames": "Shortest video, frames (one a second)",
+    "max_frames": "Longest video, at most 300",
+    "min_scenes": "Fewest scenes of a video",
+    "max_scenes": "Most scenes of a video",
+    "feature_names": "Comma-separated; the first is like rgb, the others like audio",
+    "feature_sizes": "Comma-separated",
+    "num_classes": f"Size of the vocabulary (default {SYNTHETIC_CLASSES}, with --bank {REAL_CLASSES})",
+    "num_segment_classes": "The commonest so many classes are rated",
+    "rated_share": "Share of the validate and test videos with rated segments",
+    "ratings_per_video": "Ratings of such a video",
+    "positive_share": "Chance that a rating goes where the class is right, if there is such a place",
+    "missed_rate": "Chance that a video lacks one of its labels",
+    "spurious_rate": "Wrong labels added to a video, on average",
+    "videos_per_shard": "Videos of one file",
 }
 
 
@@ -41,7 +41,8 @@ def define_flags():
     flags.DEFINE_string("bank", None, "Glob of video-level TFRecords: their means and labels become the scenes.")
     for field in dataclasses.fields(Settings):
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        flags.DEFINE_string(field.name, None, _HELP[field.name] + ("" if default is None else f" (default {default})"))
+        shown = "" if default is None else f" (default {default})"
+        flags.DEFINE_string(field.name, None, f"{_HELP[field.name]}{shown}.")
 
 
 def main(_):
