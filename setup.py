@@ -17,6 +17,7 @@ setup(
     license="Apache-2.0",
     package_dir={"": "."},  # With it an editable installation is one line in a .pth file, and no page of warnings.
     packages=find_packages(include=["youtube8m_mod", "youtube8m_mod.*"]),
+    package_data={"youtube8m_mod.explore": ["page.html", "page.css", "page.js"]},
     entry_points={
         "console_scripts": [
             f"youtube8m-mod-{name} = youtube8m_mod.{module}:run"
@@ -28,6 +29,7 @@ setup(
                 ("export", "export"),
                 ("demo", "demo"),
                 ("check", "commands.check"),
+                ("explore", "explore.__main__"),
             )
         ]
     },
@@ -39,12 +41,14 @@ setup(
         "absl-py",
         "tensorboard",  # The curves of a run: tf.summary raises without it, and TensorFlow no longer brings it.
         "tqdm",  # Progress with rate and remaining time, also where stderr is no terminal.
+        "plotly>=6",  # The page of localised videos: brings plotly.js, which the page holds. Loaded only there.
         "matplotlib",  # The pictures of the demo, of eval_map.py --plots and of the report; loaded only there.
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],  # CUDA's libraries from the package index.
         # hypothesis: property tests of ranking and metric. pytest-xdist: two files of tests at a time.
+        # selenium: the page in a real browser, where Chromium and chromedriver are.
         # ruff: `make lint`; another minor version may lay the code out differently.
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff>=0.17,<0.18"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "selenium>=4.20", "ruff>=0.17,<0.18"],
     },
 )

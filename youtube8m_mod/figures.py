@@ -1,9 +1,45 @@
-"""Pictures of runs: the losses over time (Figures 3 and 4), and the classes of a video along its time."""
+"""Pictures of runs: the losses over time (Figures 3 and 4), and the classes of a video along its time.
+
+Colours and styles of axes are set here for all that the project draws: figures, plots, reports, pages. matplotlib is
+loaded by the first figure.
+"""
 
 import numpy as np
-from matplotlib.figure import Figure
 
-COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Told apart by the colour-blind, too.
+# Paul Tol's "bright": told apart by the colour-blind, too.
+COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")
+TRUTH = COLOURS[1]  # What is true, beside what a model says.
+GOOD, BAD, QUIET = COLOURS[0], COLOURS[1], "#777777"
+# From 0 to 1 in one hue, whose lightness alone says how much; on a dark ground the other way round.
+SEQUENTIAL = ("#EEF2F7", "#A9C0DA", "#4477AA", "#1D4470", "#0B2038")
+SEQUENTIAL_DARK = ("#222B37", "#2F4F75", "#4477AA", "#8DB6DE", "#E3F0FF")
+_GRID = "#DDDDDD"
+
+
+def new_figure(rows=1, columns=1, size=(10, 3.4), **options):
+    """A figure of `size` inches and its axes, an array `(rows, columns)`; `options` as of matplotlib's `subplots`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def style_axes(axes, title=None, xlabel=None, grid="y"):
+    """The look of all axes: no frame at the top and right, a light grid behind, the title at the left."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color=_GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    if title is not None:
+        axes.set_title(title, loc="left", fontsize=10)
+    if xlabel is not None:
+        axes.set_xlabel(xlabel)
+
+
+def colour_map():
+    """`SEQUENTIAL` as a matplotlib colour map."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("sequential", SEQUENTIAL)
 
 
 def save_figure(figure, path):
@@ -12,12 +48,6 @@ def save_figure(figure, path):
 
     with files.write_file(path, "wb") as file:
         figure.savefig(file, format="png", dpi=130)
-
-
-def _plain(axes):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
 
 
 def level_name(level, depth):
@@ -37,8 +67,7 @@ def loss_figure(histories, branching, temperatures):
     """
     depth = len(branching)
     nodes = np.cumprod([1, *branching])
-    figure = Figure(figsize=(10, 3.1 * len(histories)), layout="constrained")
-    panels = figure.subplots(len(histories), 2, squeeze=False)
+    figure, panels = new_figure(len(histories), 2, (10, 3.1 * len(histories)))
     for (labels, distillation), (phase, history) in zip(panels, histories.items()):
         steps = [line["step"] for line in history]
         for level in range(depth + 1):
@@ -47,20 +76,17 @@ def loss_figure(histories, branching, temperatures):
             if level and f"kl_level_{level}" in history[0]:
                 style["label"] = f"{level_name(level - 1, depth)} to {level_name(level, depth)}"
                 distillation.plot(steps, [line[f"kl_level_{level}"] / nodes[level] for line in history], **style)
-        labels.set_title(f"{phase}: label loss (BCE, mean of a level's nodes)", loc="left", fontsize=10)
-        distillation.set_title(
+        titles = (
+            f"{phase}: label loss (BCE, mean of a level's nodes)",
             f"{phase}: distillation loss (KL, T = {temperatures[phase]:g}, mean of a level's nodes)",
-            loc="left",
-            fontsize=10,
         )
-        for axes in (labels, distillation):
-            _plain(axes)
-            axes.set_xlabel("step")
+        for axes, title in zip((labels, distillation), titles):
+            style_axes(axes, title, "step")
             axes.set_ylim(bottom=0)
             if axes.lines:
                 axes.legend(frameon=False, fontsize=9)
             else:
-                axes.text(0.5, 0.5, "no distillation", transform=axes.transAxes, ha="center", color="#777777")
+                axes.text(0.5, 0.5, "no distillation", transform=axes.transAxes, ha="center", color=QUIET)
     return figure
 
 
@@ -72,8 +98,8 @@ def timeline_figure(videos, names=None):
             (n, number of classes shown); "scenes", the truth: dicts with "start", "end" (s) and "labels".
         names: list of class names, or None.
     """
-    figure = Figure(figsize=(10, 2.1 * len(videos)), layout="constrained")
-    for axes, video in zip(figure.subplots(len(videos), 1, squeeze=False)[:, 0], videos):
+    figure, panels = new_figure(len(videos), 1, (10, 2.1 * len(videos)))
+    for axes, video in zip(panels[:, 0], videos):
         end = max(scene["end"] for scene in video["scenes"])
         height = 0.09
         for row, class_id in enumerate(video["classes"]):
@@ -87,7 +113,7 @@ def timeline_figure(videos, names=None):
                 if class_id in scene["labels"]
             ]
             axes.broken_barh(spans, (-height * (row + 1.2), height * 0.8), color=colour)
-        _plain(axes)
+        style_axes(axes)
         axes.set_xlim(0, end)
         axes.set_ylim(-height * (len(video["classes"]) + 0.6), 1.02)
         axes.set_yticks([0, 0.5, 1])

@@ -30,9 +30,9 @@ def _checked(main, argv):
     return main(argv)
 
 
-def define_settings(cls):
-    """Defines a flag for each `setting` of a dataclass."""
-    for field in _settings(cls):
+def define_settings(cls, without=()):
+    """Defines a flag for each `setting` of a dataclass, but those `without`."""
+    for field in _settings(cls, without):
         default = None if field.default is dataclasses.MISSING else field.default
         text, choices = field.metadata["help"], field.metadata["choices"]
         if choices:
@@ -42,10 +42,10 @@ def define_settings(cls):
             define.get(field.type, flags.DEFINE_string)(field.name, default, text)
 
 
-def settings(cls):
+def settings(cls, without=()):
     """The values of those flags: keyword arguments of the dataclass."""
-    return {field.name: flags.FLAGS[field.name].value for field in _settings(cls)}
+    return {field.name: flags.FLAGS[field.name].value for field in _settings(cls, without)}
 
 
-def _settings(cls):
-    return [field for field in dataclasses.fields(cls) if "help" in field.metadata]
+def _settings(cls, without):
+    return [field for field in dataclasses.fields(cls) if "help" in field.metadata and field.name not in without]

@@ -50,6 +50,10 @@ class RatedLabels:
     def __contains__(self, class_id):
         return class_id in self._ratings
 
+    def items(self, class_id):
+        """(id bytes, True where positive) of every rating of a class."""
+        return self._ratings[class_id].items()
+
     @property
     def scored_classes(self):
         """Classes with a positive at least, ascending: the C of Eq. (8)."""
