@@ -3,8 +3,7 @@ r"""Localises concepts in videos: candidates, segment scores, value model, ranke
     python inference.py --train_dir=runs/finetune --input_data_pattern='data/test*.tfrecord' \
         --output_file=submission.csv --video_predictions_file=videos.csv
 
-Stopped, it continues with the same command. Over several processes or machines: the same command with
---num_shards=4 --shard_index=0 ... 3, then once with --merge.
+Stopped, it continues with the same command.
 """
 
 from youtube8m_mod.commands.inference import run

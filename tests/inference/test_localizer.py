@@ -15,7 +15,7 @@ from youtube8m_mod.formats.class_lists import read_class_ids
 from youtube8m_mod.formats.predictions import read_predictions
 from youtube8m_mod.formats.submission import read_submission
 from youtube8m_mod.inference import localizer as localizer_module
-from youtube8m_mod.inference.localizer import Localizer, Outputs, write_outputs
+from youtube8m_mod.inference.localizer import Localizer, Outputs
 from youtube8m_mod.inference.pieces import Parts
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 
@@ -99,17 +99,26 @@ def test_batches_and_groups_do_not_matter(data, expected, tmp_path, monkeypatch)
     assert contents(outputs) == expected
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-def test_shards_and_merge_give_the_same_bytes(data, expected, tmp_path, order):
-    outputs = outputs_in(tmp_path / "sharded")
-    for missing, shard in zip(("2 are", "1 are"), order):
-        localizer(data, outputs).run(num_shards=3, shard_index=shard)
-        if order[0] == 0:
-            with pytest.raises(UserError, match=f"of 4 input files {missing} not done yet"):
-                write_outputs(Parts(outputs.parts_folder), outputs)
-        assert not os.path.exists(outputs.submission)
-    localizer(data, outputs).run(num_shards=3, shard_index=order[-1])
-    write_outputs(Parts(outputs.parts_folder), outputs)
+class Pool:
+    """Localises groups from the last to the first, with a `Localizer` of its own."""
+
+    def __init__(self, worker, fail_after=None):
+        self.worker, self.fail_after = worker, fail_after
+
+    def localize(self, groups):
+        for number, group in enumerate(reversed(groups)):
+            if number == self.fail_after:
+                raise KeyboardInterrupt
+            yield group, self.worker.localize(group)
+
+
+def test_a_pool_gives_the_same_bytes_in_any_order_and_with_interruptions(data, expected, tmp_path):
+    outputs = outputs_in(tmp_path / "pool")
+    driver = Localizer(Reader(data, MODEL), CLASS_IDS, CONFIG, outputs, None, None, {"model": "fake"}, group_bytes=1)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(Pool(localizer(data, outputs), fail_after=1))
+    assert len(Parts(outputs.parts_folder, driver._settings()).done()) == 1
+    assert driver.run(Pool(localizer(data, outputs)))["videos"] == 10 - 2
     assert contents(outputs) == expected
     assert not os.path.exists(outputs.parts_folder)
 
@@ -120,15 +129,16 @@ def test_a_rerun_continues_where_it_stopped(data, expected, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         localizer(data, outputs, segment=FakeModel(CLASS_IDS, fail_after=2)).run()
     assert not any(os.path.exists(path) for path in dataclasses.astuple(outputs))
-    assert len(Parts(outputs.parts_folder).done()) == 2
+    assert len(Parts(outputs.parts_folder, localizer(data, outputs)._settings()).done()) == 2
     counts = localizer(data, outputs).run()
     assert counts["videos"] == 4 + 2
     assert contents(outputs) == expected
 
 
-def test_pieces_of_another_run_are_refused(data, tmp_path, monkeypatch):
+def test_pieces_of_another_run_are_refused(data, tmp_path):
     outputs = outputs_in(tmp_path)
-    localizer(data, outputs).run(num_shards=2)
+    with pytest.raises(KeyboardInterrupt):
+        localizer(data, outputs, segment=FakeModel(CLASS_IDS, fail_after=0)).run()
     other = dataclasses.replace(CONFIG, video_exponent=0.5)
     with pytest.raises(UserError, match="pieces of another run, which differs in localization; remove the folder"):
         localizer(data, outputs, settings=other).run()
@@ -223,17 +233,6 @@ def test_a_video_in_two_files_is_named(data, tmp_path, monkeypatch):
     for outputs in (Outputs(f"{tmp_path}/s.csv"), Outputs(video_predictions=f"{tmp_path}/v.csv")):
         with pytest.raises(UserError, match="Video v21 occurs twice in the input"):
             localizer(data, outputs).run()
-
-
-def test_merging_nothing(tmp_path):
-    with pytest.raises(UserError, match="There is nothing to merge: .*settings.json does not exist"):
-        Parts(f"{tmp_path}/s.csv.parts")
-
-
-def test_an_output_that_no_shard_prepared(data, tmp_path):
-    localizer(data, Outputs(f"{tmp_path}/s.csv")).run(num_shards=2)
-    with pytest.raises(UserError, match="lacks what is needed for video_predictions, segment_predictions"):
-        write_outputs(Parts(f"{tmp_path}/s.csv.parts"), outputs_in(tmp_path))
 
 
 def test_an_output_at_least():

@@ -182,14 +182,6 @@ def test_wrong_settings(train_dirs, tmp_path, options, message):
         Inference(input_data_pattern=DATA, **settings).run()
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--output_file=s.csv"], "--train_dir must be given"),
-        (["--merge"], "At least one output"),
-        (["--merge", "--output_file=nothing/s.csv"], "There is nothing to merge"),
-    ],
-)
-def test_wrong_flags(arguments, message):
-    done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True)
-    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+def test_a_train_dir_is_needed():
+    done = subprocess.run([sys.executable, SCRIPT, "--output_file=s.csv"], capture_output=True, text=True)
+    assert done.returncode == 1 and "--train_dir must be given" in done.stderr and "Traceback" not in done.stderr

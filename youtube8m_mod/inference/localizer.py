@@ -17,8 +17,8 @@ from youtube8m_mod.data import records, shards
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import format_lines
 from youtube8m_mod.formats.submission import write_submission
-from youtube8m_mod.inference.pieces import SEGMENT_LINES, VIDEO_LINES, Parts
-from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
+from youtube8m_mod.inference.pieces import SEGMENT_LINES, VIDEO_LINES, Parts, Piece
+from youtube8m_mod.localization.ranked_lists import Localization
 from youtube8m_mod.localization.segments import split_segments
 
 _MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
@@ -62,9 +62,11 @@ class Localizer:
         video_scorer: (features (B, M, D), num_frames (B,), present_frames (B,)) -> float32 (B, V), all classes of the
             vocabulary.
         segment_scorer: the same for (N, 5, D) -> float32 (N, C), the segment classes; None: segments are not looked at.
+            Neither is needed to `run` on a pool.
         model_settings: a JSON-able dict that identifies the models.
         batch_size: videos a batch.
         segment_batch_size: segments a batch.
+        group_bytes: input files are done in groups of about so many bytes.
     """
 
     def __init__(
@@ -78,54 +80,69 @@ class Localizer:
         model_settings,
         batch_size=16,
         segment_batch_size=512,
+        group_bytes=None,
     ):
         self.reader, self.class_ids, self.config, self.outputs = reader, np.asarray(class_ids), config, outputs
         self.video_scorer, self.segment_scorer = video_scorer, segment_scorer
         self.batch_size, self.segment_batch_size = batch_size, segment_batch_size
-        self.model_settings = model_settings
+        self.model_settings, self.group_bytes = model_settings, group_bytes
         self._slots = -(-reader.max_frames // SEGMENT_FRAMES)
         if reader.spec.kind == records.VIDEO_LEVEL and (outputs.submission or outputs.segment_predictions):
             raise UserError(
                 "Segments need frame-level records: of video-level ones only --video_predictions_file can be written."
             )
 
-    def run(self, num_shards=1, shard_index=0):
-        """Does the input files of one shard that are not done yet; with a single shard, writes the outputs.
+    def run(self, pool=None):
+        """Does the input files that are not done yet, group by group, and writes the outputs.
+
+        Args:
+            pool: who localises: `pool.localize(groups)` yields (group, `Piece`) in any order, for groups that are lists
+                of paths; None: this process, one group after the other.
 
         Returns:
             {"videos", "segments", "records", "bad_records": int, "seconds": float}, of this call.
         """
-        if not 0 <= shard_index < num_shards:
-            raise UserError(f"shard_index must be from 0 to {num_shards - 1} (num_shards - 1), got {shard_index}.")
         paths = self.reader.paths
+        numbers = {path: number for number, path in enumerate(paths)}
         parts = Parts(self.outputs.parts_folder, self._settings())
-        done = {number for numbers in parts.done().values() for number in numbers}
-        mine = range(shard_index, len(paths), num_shards)
-        sizes = {number: shards.size(paths[number]) for number in mine}
+        merged = self._localization() if self.outputs.submission else None
+        done = parts.merge_into(merged)
+        sizes = [shards.size(path) for path in paths]
+        groups = [
+            [paths[number] for number in group if number not in done]
+            for group in _groups(sizes, self.group_bytes or _GROUP_BYTES)
+        ]
         counts, start = {"videos": 0, "segments": 0, "records": 0, "bad_records": 0}, time.perf_counter()
         with terminal.progress(
-            total=sum(sizes.values()),
-            unit="B",
-            description="inference",
-            initial=sum(size for number, size in sizes.items() if number in done),
+            total=sum(sizes), unit="B", description="inference", initial=sum(sizes[number] for number in done)
         ) as bar:
             bar.unit_scale = True
-            for group in _groups([number for number in mine if number not in done], sizes):
-                before = bar.n
-                parts.write(group, *self._localize([paths[number] for number in group], counts, bar, start))
-                bar.update(before + sum(sizes[number] for number in group) - bar.n)
+            here = _Here(self, bar, counts, start)
+            for group, piece in (pool or here).localize([group for group in groups if group]):
+                if merged:
+                    merged.merge(piece.state)
+                group = [numbers[path] for path in group]
+                parts.write(group, piece.state, piece.lines)
+                for name, count in piece.counts.items():
+                    counts[name] += count
+                if piece.warning:
+                    bar.write(f"warning: {piece.warning}", file=sys.stderr)
+                here.show(sum(sizes[number] for number in group))
         if counts["bad_records"] > _MAX_BAD_SHARE * counts["records"]:
             raise UserError(
                 f"{counts['bad_records']:,} of {counts['records']:,} records were bad, more than the share "
                 f"{_MAX_BAD_SHARE:g} that may be skipped; {parts.folder} keeps what was done."
             )
-        if num_shards == 1:
-            write_outputs(parts, self.outputs)
+        write_outputs(parts, self.outputs, merged)
         return counts | {"seconds": time.perf_counter() - start}
 
-    def _localize(self, paths, counts, bar, start):
-        """(state of the `Localization`, lines) of some input files."""
-        localization = Localization(self.class_ids, self.config, self._slots)
+    def localize(self, paths, on_batch=lambda counts, size: None):
+        """The `Piece` of some input files.
+
+        Args:
+            on_batch: called after each batch with the counts so far and the bytes of the batch's frames.
+        """
+        localization = self._localization()
         lines = {
             kind: {}
             for kind, path in (
@@ -134,6 +151,7 @@ class Localizer:
             )
             if path
         }
+        counts, warning = {"videos": 0, "segments": 0, "records": 0, "bad_records": 0}, None
         paths = [path for path in paths if shards.size(path)]
         batches = self.reader.read(self.batch_size, paths=paths) if paths else ()
         for batch in batches:
@@ -157,19 +175,15 @@ class Localizer:
                         )
                     counts["segments"] += len(own)
             counts["videos"] += len(ids)
-            bar.update(int(frames.sum()) * batch["features"].shape[2] * batch["features"].dtype.size)
-            seconds = time.perf_counter() - start
-            bar.set_postfix_str(
-                f"{counts['videos']:,} videos, {counts['segments']:,} segments, "
-                f"{max(counts['segments'], counts['videos']) / seconds:,.0f}/s",
-                refresh=False,
-            )
+            on_batch(counts, int(frames.sum()) * batch["features"].shape[2] * batch["features"].dtype.size)
         if paths:
-            counts["records"] += batches.counts.records
-            counts["bad_records"] += sum(batches.counts.bad.values())
-            if told := batches.counts.summary():
-                bar.write(f"warning: {told}", file=sys.stderr)
-        return localization.state(), lines
+            counts["records"] = batches.counts.records
+            counts["bad_records"] = sum(batches.counts.bad.values())
+            warning = batches.counts.summary()
+        return Piece(localization.state(), lines, counts, warning)
+
+    def _localization(self):
+        return Localization(self.class_ids, self.config, self._slots)
 
     def _segments(self, batch, ids):
         """The probabilities of each video's segments: a list of float32 (n, C)."""
@@ -193,24 +207,53 @@ class Localizer:
         }
 
 
-def write_outputs(parts, outputs):
-    """Writes the outputs from the pieces of a run, and removes these: what `--merge` does."""
-    settings = parts.settings
-    named = [name for name, path in dataclasses.asdict(outputs).items() if path]
-    if missing := [name for name in named if name not in settings["outputs"]]:
-        raise UserError(
-            f"{parts.folder} lacks what is needed for {', '.join(missing)}: every shard must name the same outputs."
+class _Here:
+    """Localises in this process, and shows how far it is.
+
+    Args:
+        localizer: a `Localizer` with its scorers.
+        bar: the progress line of the run, in bytes.
+        counts: of the groups that are done.
+        start: `time.perf_counter()` at the beginning.
+    """
+
+    def __init__(self, localizer, bar, counts, start):
+        self._localizer, self._bar, self._counts, self._start = localizer, bar, counts, start
+        self._before = bar.n
+
+    def localize(self, groups):
+        for group in groups:
+            yield group, self._localizer.localize(group, self._batch_done)
+
+    def _batch_done(self, counts, size):
+        self._bar.update(size)
+        self._tell({name: self._counts[name] + counts[name] for name in counts})
+
+    def show(self, size):
+        """Shows that a group of so many bytes is done."""
+        self._before += size
+        self._bar.update(self._before - self._bar.n)
+        self._tell(self._counts)
+
+    def _tell(self, counts):
+        rate = max(counts["segments"], counts["videos"]) / (time.perf_counter() - self._start)
+        self._bar.set_postfix_str(
+            f"{counts['videos']:,} videos, {counts['segments']:,} segments, {rate:,.0f}/s", refresh=False
         )
+
+
+def write_outputs(parts, outputs, localization):
+    """Writes the outputs of a run whose pieces are all there, and removes these.
+
+    Args:
+        localization: the `Localization` of all pieces, where there is a submission.
+    """
     parts.check_complete()
     if outputs.video_predictions:
         parts.write_lines(VIDEO_LINES, outputs.video_predictions)
     if outputs.segment_predictions:
         parts.write_lines(SEGMENT_LINES, outputs.segment_predictions)
     if outputs.submission:
-        localization = Localization(
-            settings["class_ids"], LocalizationConfig(**settings["localization"]), settings["slots"]
-        )
-        parts.merge_into(localization)
         write_submission(
             outputs.submission,
             localization.class_ids,
@@ -221,15 +264,18 @@ def write_outputs(parts, outputs):
     parts.remove()
 
 
-def _groups(numbers, sizes):
-    """Lists of consecutive `numbers`, each of about `_GROUP_BYTES`."""
+def _groups(sizes, limit):
+    """Lists of consecutive numbers of files, each of about `limit` bytes by their `sizes`.
+
+    All files count, also those that are done: the same files give the same groups, in whatever order they are done.
+    """
     group, total = [], 0
-    for number in numbers:
-        if group and total + sizes[number] > _GROUP_BYTES:
+    for number, size in enumerate(sizes):
+        if group and total + size > limit:
             yield group
             group, total = [], 0
         group.append(number)
-        total += sizes[number]
+        total += size
     if group:
         yield group
 

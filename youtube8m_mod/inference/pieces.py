@@ -1,8 +1,10 @@
-"""The finished pieces of an inference run: what a rerun goes on from, and what processes or machines join.
+"""The finished pieces of an inference run: what a rerun goes on from, and what other processes hand over.
 
 A folder beside the output holds `settings.json` and one archive for each group of input files that is done. A piece is
 written whole or not at all; the outputs come from all pieces together, the same bytes however they were cut.
 """
+
+import dataclasses
 
 import numpy as np
 
@@ -14,36 +16,45 @@ from youtube8m_mod.formats.predictions import HEADER
 VIDEO_LINES, SEGMENT_LINES = "video_lines", "segment_lines"
 
 
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """What some input files give.
+
+    Attributes:
+        state: of a `Localization`.
+        lines: {VIDEO_LINES or SEGMENT_LINES: {video id bytes: text}}.
+        counts: {"videos", "segments", "records", "bad_records": int}.
+        warning: a sentence about bad records, or None.
+    """
+
+    state: dict
+    lines: dict
+    counts: dict
+    warning: str | None = None
+
+
 class Parts:
-    """The pieces of a run.
+    """The pieces of a run on disk.
 
     Args:
         folder: where they are.
-        settings: a JSON-able dict that tells runs apart; None takes that of the folder.
-
-    Attributes:
-        settings: the dict.
+        settings: a JSON-able dict that tells runs apart.
 
     Raises:
-        UserError: where the folder holds pieces of a run with other settings, which are named; with None, where
-            there is no run.
+        UserError: where the folder holds pieces of a run with other settings, which are named.
     """
 
-    def __init__(self, folder, settings=None):
-        self.folder = folder
+    def __init__(self, folder, settings):
+        self.folder, self.settings = folder, settings
         path = f"{folder}/settings.json"
         found = files.read_json(path) if files.exists(path) else None
-        if settings is None:
-            if found is None:
-                raise UserError(f"There is nothing to merge: {path} does not exist.")
-        elif found is None:
+        if found is None:
             files.write_json(path, settings)
         elif differing := sorted(key for key in settings | found if settings.get(key) != found.get(key)):
             raise UserError(
                 f"{folder} holds pieces of another run, which differs in {', '.join(differing)}; remove "
                 "the folder, or name another output."
             )
-        self.settings = found or settings
 
     def done(self):
         """{path of a piece: the numbers of the input files in it}."""
@@ -80,15 +91,17 @@ class Parts:
             if where.any():
                 first = self.settings["input_files"][int(np.flatnonzero(where)[0])]
                 raise UserError(
-                    f"{self.folder} cannot be merged: of {len(counts):,} input files {where.sum():,} are "
+                    f"{self.folder} is not whole: of {len(counts):,} input files {where.sum():,} are "
                     f"{problem}, {first} first."
                 )
         return sorted(done)
 
     def merge_into(self, localization):
-        """Adds all pieces to a `Localization`."""
-        for path in self.check_complete():
+        """Adds all pieces to a `Localization`, unless it is None; returns the numbers of the input files in them."""
+        done = self.done()
+        for path in sorted(done) if localization else ():
             localization.merge(read_arrays(path))
+        return {number for numbers in done.values() for number in numbers}
 
     def write_lines(self, kind, output):
         """Writes the lines of a kind, in the order of the video ids, whole or not at all."""

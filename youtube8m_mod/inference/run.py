@@ -30,8 +30,12 @@ class Inference(InferenceOptions):
 
     placement: object = None
 
-    def run(self, num_shards=1, shard_index=0):
+    def run(self):
         """Scores, ranks and writes; see `Localizer.run`."""
+        return self.localizer().run()
+
+    def localizer(self):
+        """The `Localizer` of the run, with its models."""
         for name in ("batch_size", "segment_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -78,7 +82,7 @@ class Inference(InferenceOptions):
             settings,
             self.batch_size,
             self.segment_batch_size,
-        ).run(num_shards, shard_index)
+        )
 
     def _class_ids(self, run):
         if self.segment_label_ids_file:
