@@ -42,7 +42,8 @@ def override(config, overrides):
     """`config` with fields replaced.
 
     Args:
-        overrides: "field=value" strings, as a command line gives them (tuples as `4x3` or `1024,128`), or a dict.
+        overrides: "field=value" strings, as a command line gives them (tuples as `4x3` or `1024,128`),
+            (field, value) pairs, or a dict. A field that is given twice must have the same value.
     """
     values = {}
     fields = {field.name: field for field in dataclasses.fields(config) if field.name != "name"}
@@ -50,7 +51,10 @@ def override(config, overrides):
         name, _, text = item.partition("=") if isinstance(item, str) else (item[0], "=", item[1])
         if not _ or name not in fields:
             raise UserError(f'"{item}" must be field=value with one of the fields {", ".join(fields)}.')
-        values[name] = _parse(fields[name], text) if isinstance(text, str) else text
+        value = _parse(fields[name], text) if isinstance(text, str) else text
+        if name in values and values[name] != value:
+            raise UserError(f"{name} is given twice, as {_text(values[name])} and as {_text(value)}.")
+        values[name] = value
     return dataclasses.replace(config, **values)
 
 
@@ -98,6 +102,10 @@ def differences(old, new):
         for field in dataclasses.fields(old)
         if getattr(old, field.name) != getattr(new, field.name)
     }
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _parse(field, text):

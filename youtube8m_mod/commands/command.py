@@ -5,6 +5,7 @@ import sys
 
 from absl import app, flags
 
+from youtube8m_mod.commands.strict_flags import parse, tighten
 from youtube8m_mod.errors import UserError, run_main
 
 
@@ -13,21 +14,28 @@ def run_command(main, define_flags):
 
     `--help` shows the docstring of the module that `main` is in, and its flags.
     """
-    before = set(flags.FLAGS)
-    define_flags()
-    for name in set(flags.FLAGS) - before:
+    for name in define(define_flags):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
-    app.run(lambda argv: run_main(_checked, main, argv))
+    app.run(lambda argv: run_main(main, argv), flags_parser=_parse)
 
 
-def _checked(main, argv):
-    if argv[1:]:
-        raise UserError(
-            f'expected flags only, got "{argv[1]}": put a value with blanks or * in quotes, and each value '
-            "behind the = of its flag."
-        )
-    return main(argv)
+def define(define_flags):
+    """Calls `define_flags()`; returns the names of the flags that are new, which are strict (see strict_flags.py)."""
+    before = set(flags.FLAGS)
+    define_flags()
+    names = sorted(set(flags.FLAGS) - before)
+    for name in names:
+        tighten(flags.FLAGS[name])
+    return names
+
+
+def _parse(argv):
+    try:
+        return parse(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def define_settings(cls, without=()):

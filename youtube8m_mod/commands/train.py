@@ -66,7 +66,7 @@ def define_training_flags(phase):
 def phase_overrides(phase, texts):
     """The phase with the flags and the --set texts that name its fields."""
     named = {name: FLAGS[name].value for name in _PHASE_FLAGS if FLAGS[name].value is not None}
-    return overrides.override(overrides.override(phase, named), texts)
+    return overrides.override(phase, [*named.items(), *texts])
 
 
 def training_options(**more):
