@@ -16,7 +16,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         **kwargs: of `keras.layers.BatchNormalization`; momentum 0.999 and epsilon 1e-3 by default.
     """
 
-    def __init__(self, unbiased_moving_variance=False, momentum=0.999, epsilon=1e-3, **kwargs):
+    def __init__(
+        self, unbiased_moving_variance: bool = False, momentum: float = 0.999, epsilon: float = 1e-3, **kwargs
+    ):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
         self.unbiased_moving_variance = unbiased_moving_variance
 

@@ -3,17 +3,39 @@
 import keras
 from keras import ops
 
+from youtube8m_mod.layers.checks import check_positive
 from youtube8m_mod.layers.initializers import slim_variance_scaling
 from youtube8m_mod.layers.projection import project
 
 
+class _Classifier(keras.layers.Layer):
+    """What the classifiers share: from `(batch, H)` to float32 logits and probabilities, `(batch, C)` each."""
+
+    def __init__(self, num_classes: int, **kwargs):
+        super().__init__(**kwargs)
+        check_positive(num_classes=num_classes)
+        self.num_classes = num_classes
+        self.input_spec = keras.InputSpec(ndim=2)
+
+    def compute_output_shape(self, input_shape):
+        return ((input_shape[0], self.num_classes),) * 2
+
+    def compute_output_spec(self, inputs):
+        return tuple(keras.KerasTensor(shape, "float32") for shape in self.compute_output_shape(inputs.shape))
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
+    def get_config(self):
+        return super().get_config() | {"num_classes": self.num_classes}
+
+
 @keras.saving.register_keras_serializable("youtube8m_mod")
-class LogisticClassifier(keras.layers.Layer):
+class LogisticClassifier(_Classifier):
     """One logistic regression a class.
 
     Args:
         num_classes: C.
-        training_rows: batch size of a training step where known; see `project`.
 
     Call arguments:
         inputs: `(batch, H)`.
@@ -21,10 +43,6 @@ class LogisticClassifier(keras.layers.Layer):
     Returns:
         (logits, probabilities), float32 `(batch, C)` each.
     """
-
-    def __init__(self, num_classes, training_rows=None, **kwargs):
-        super().__init__(**kwargs)
-        self.num_classes, self.training_rows = num_classes, training_rows
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
@@ -34,23 +52,20 @@ class LogisticClassifier(keras.layers.Layer):
             initializer=slim_variance_scaling(),
         )
         self.bias = self.add_weight(name="bias", shape=(self.num_classes,), initializer="zeros")
+        self.input_spec = keras.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
     @property
-    def regularized_weights(self):
+    def regularized_weights(self) -> list[keras.Variable]:
         """Weights under the l2 penalty."""
         return [self.kernel, self.bias]
 
     def call(self, inputs):
-        product = project(inputs, self.kernel, self.training_rows)
-        logits = ops.cast(product, "float32") + ops.cast(self.bias, "float32")
+        logits = ops.cast(project(inputs, self.kernel), "float32") + ops.cast(self.bias, "float32")
         return logits, ops.sigmoid(logits)
-
-    def get_config(self):
-        return super().get_config() | {"num_classes": self.num_classes, "training_rows": self.training_rows}
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
-class MixtureOfExpertsClassifier(keras.layers.Layer):
+class MixtureOfExpertsClassifier(_Classifier):
     """A mixture of E logistic experts a class, with a dummy expert that always says no.
 
     p_c = sum_{e <= E} softmax_e(gate_ce) sigmoid(expert_ce), the softmax over E + 1 gates: the probabilities are mixed.
@@ -66,9 +81,10 @@ class MixtureOfExpertsClassifier(keras.layers.Layer):
         (logits, probabilities), float32 `(batch, C)` each; the logits are those of the mixed probabilities.
     """
 
-    def __init__(self, num_classes, experts, **kwargs):
-        super().__init__(**kwargs)
-        self.num_classes, self.experts = num_classes, experts
+    def __init__(self, num_classes: int, experts: int, **kwargs):
+        super().__init__(num_classes, **kwargs)
+        check_positive(experts=experts)
+        self.experts = experts
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -81,9 +97,10 @@ class MixtureOfExpertsClassifier(keras.layers.Layer):
         self.expert_bias = self.add_weight(
             name="expert_bias", shape=(self.num_classes * self.experts,), initializer="zeros"
         )
+        self.input_spec = keras.InputSpec(ndim=2, axes={-1: size})
 
     @property
-    def regularized_weights(self):
+    def regularized_weights(self) -> list[keras.Variable]:
         """Weights under the l2 penalty."""
         return [self.gate_kernel, self.expert_kernel]
 
@@ -97,4 +114,4 @@ class MixtureOfExpertsClassifier(keras.layers.Layer):
         return ops.log(clipped) - ops.log1p(-clipped), probabilities
 
     def get_config(self):
-        return super().get_config() | {"num_classes": self.num_classes, "experts": self.experts}
+        return super().get_config() | {"experts": self.experts}

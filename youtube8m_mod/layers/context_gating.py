@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from youtube8m_mod.layers.batch_norm import BatchNormalization
+from youtube8m_mod.layers.checks import check_positive
 from youtube8m_mod.layers.initializers import slim_variance_scaling
 
 
@@ -23,11 +24,14 @@ class ContextGating(keras.layers.Layer):
         `(batch, H)`.
     """
 
-    def __init__(self, reduction, unbiased_moving_variance=False, momentum=0.999, **kwargs):
+    def __init__(self, reduction: int, unbiased_moving_variance: bool = False, momentum: float = 0.999, **kwargs):
         super().__init__(**kwargs)
+        check_positive(reduction=reduction)
         self.reduction = reduction
         self.unbiased_moving_variance, self.momentum = unbiased_moving_variance, momentum
         self.norm = BatchNormalization(unbiased_moving_variance, momentum, name="norm", dtype=self.dtype_policy)
+        self.input_spec = keras.InputSpec(ndim=2)
+        self.supports_masking = True
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -37,10 +41,14 @@ class ContextGating(keras.layers.Layer):
         self.squeeze = self.add_weight(name="squeeze", shape=(size, reduced), initializer=slim_variance_scaling())
         self.excite = self.add_weight(name="excite", shape=(reduced, size), initializer=slim_variance_scaling())
         self.norm.build((None, reduced))
+        self.input_spec = keras.InputSpec(ndim=2, axes={-1: size})
 
     def call(self, inputs, training=None):
         gates = ops.relu(self.norm(ops.matmul(inputs, self.squeeze), training=training))
         return inputs * ops.sigmoid(ops.matmul(gates, self.excite))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def get_config(self):
         return super().get_config() | {

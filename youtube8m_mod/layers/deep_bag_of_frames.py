@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from youtube8m_mod.layers.batch_norm import BatchNormalization
+from youtube8m_mod.layers.checks import check_positive, combine_masks
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -28,27 +29,29 @@ class DeepBagOfFrames(keras.layers.Layer):
 
     Call arguments:
         inputs: `(batch, frames, features)`, dequantised.
-        num_frames: `(batch,)`, frames to draw from; None: all.
+        num_frames: `(batch,)`, leading frames to draw from; None: all.
+        mask: bool `(batch, frames)`, frames to draw from, as Keras passes it on from the layer before; None: all.
         frame_index: int `(batch, sampled_frames)`, frames to use in place of drawing.
 
     Returns:
-        `(batch, H)`.
+        `(batch, H)`. There is no frame axis any more, and no mask.
     """
 
     def __init__(
         self,
-        clusters,
-        hidden_size,
-        sampled_frames=30,
-        activation="sigmoid",
-        pooling="max",
-        l2_normalize=True,
-        unbiased_moving_variance=False,
-        momentum=0.999,
-        seed=None,
+        clusters: int,
+        hidden_size: int,
+        sampled_frames: int = 30,
+        activation: str = "sigmoid",
+        pooling: str = "max",
+        l2_normalize: bool = True,
+        unbiased_moving_variance: bool = False,
+        momentum: float = 0.999,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_positive(clusters=clusters, hidden_size=hidden_size, sampled_frames=sampled_frames)
         self.clusters, self.hidden_size, self.sampled_frames = clusters, hidden_size, sampled_frames
         if activation not in ("sigmoid", "relu6") or pooling not in ("max", "average"):
             raise ValueError(
@@ -63,6 +66,7 @@ class DeepBagOfFrames(keras.layers.Layer):
             BatchNormalization(unbiased_moving_variance, momentum, name=name, dtype=self.dtype_policy)
             for name in ("input_norm", "cluster_norm", "hidden_norm")
         )
+        self.input_spec = keras.InputSpec(ndim=3)
 
     def build(self, input_shape):
         size = input_shape[-1]
@@ -79,13 +83,14 @@ class DeepBagOfFrames(keras.layers.Layer):
         self.input_norm.build((None, None, size))
         self.cluster_norm.build((None, None, self.clusters))
         self.hidden_norm.build((None, self.hidden_size))
+        self.input_spec = keras.InputSpec(ndim=3, axes={-1: size})
 
-    def call(self, inputs, num_frames=None, frame_index=None, training=None):
+    def call(self, inputs, num_frames=None, frame_index=None, mask=None, training=None):
         if frame_index is None:
-            frame_index = self._draw(inputs, num_frames, training)
-        if self.l2_normalize:
-            squared_norm = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
-            inputs = inputs * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+            frame_index = self._draw(inputs, num_frames, combine_masks(inputs, {"mask": mask}), training)
+        if self.l2_normalize:  # In float32: a square below 1e-12 is 0 in float16.
+            squared_norm = ops.sum(ops.square(ops.cast(inputs, "float32")), axis=-1, keepdims=True)
+            inputs = inputs * ops.cast(ops.rsqrt(ops.maximum(squared_norm, 1e-12)), inputs.dtype)
         frames = ops.take_along_axis(inputs, frame_index[:, :, None], axis=1)  # (B, S, N)
         frames = self.input_norm(frames, training=training)
         bag = self.cluster_norm(ops.matmul(frames, self.cluster_kernel), training=training)
@@ -93,16 +98,30 @@ class DeepBagOfFrames(keras.layers.Layer):
         bag = (ops.max if self.pooling == "max" else ops.mean)(squash(bag), axis=1)  # (B, clusters)
         return squash(self.hidden_norm(ops.matmul(bag, self.hidden_kernel), training=training))
 
-    def _draw(self, inputs, num_frames, training):
+    def _draw(self, inputs, num_frames, mask, training):
+        """Int `(batch, sampled_frames)`, numbers of frames."""
         batch, frames = ops.shape(inputs)[:2]
         count = self.sampled_frames
         if training:
             position = keras.random.uniform((batch, count), seed=self.seed_generator)
         else:
             position = ops.broadcast_to((ops.arange(count, dtype="float32") + 0.5) / count, (batch, count))
-        if num_frames is None:
-            num_frames = ops.full((batch,), frames)
-        return ops.cast(position * ops.cast(num_frames, "float32")[:, None], "int32")  # floor: both are >= 0
+        if mask is None:
+            num_frames = ops.full((batch,), frames) if num_frames is None else num_frames
+            return _floor(position, num_frames)
+        number = ops.arange(frames, dtype="int32")
+        if num_frames is not None:
+            mask = ops.logical_and(mask, number < ops.cast(num_frames, "int32")[:, None])
+        mask = ops.broadcast_to(mask, (batch, frames))
+        kept_first = ops.argsort(ops.where(mask, number, number + frames), axis=1)
+        drawn = _floor(position, ops.sum(ops.cast(mask, "int32"), axis=1))
+        return ops.cast(ops.take_along_axis(kept_first, drawn, axis=1), "int32")
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0], self.hidden_size
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
 
     def get_config(self):
         return super().get_config() | {
@@ -116,3 +135,8 @@ class DeepBagOfFrames(keras.layers.Layer):
             "momentum": self.momentum,
             "seed": self.seed,
         }
+
+
+def _floor(position, num_frames):
+    """Of positions in [0, 1) along videos, the numbers of the frames: floor, as both factors are >= 0."""
+    return ops.cast(position * ops.cast(num_frames, "float32")[:, None], "int32")

@@ -27,12 +27,14 @@ class FeatureScaling(keras.layers.Layer):
         present_frames: `(batch,)`, leading frames that exist; None: all.
 
     Returns:
-        float32 `(batch, frames, features)`.
+        `(batch, frames, features)`, float32 unless the layer is given another dtype; a mask passes on.
     """
 
-    def __init__(self, whitened_size, **kwargs):
-        super().__init__(**{"dtype": "float32"} | kwargs)
+    def __init__(self, whitened_size: int, **kwargs):
+        super().__init__(**{"dtype": "float32", "autocast": False} | kwargs)  # Computed in float32 in any case.
         self.whitened_size = whitened_size
+        self.input_spec = keras.InputSpec(ndim=3)
+        self.supports_masking = True
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -51,7 +53,10 @@ class FeatureScaling(keras.layers.Layer):
         if present_frames is not None:
             present = ops.arange(ops.shape(features)[1], dtype="int32") < ops.cast(present_frames, "int32")[:, None]
             features = ops.where(present[:, :, None], features, 0.0)
-        return (features - self.offset) * self.scale
+        return ops.cast((features - self.offset) * self.scale, self.compute_dtype)
+
+    def compute_output_shape(self, features_shape):
+        return features_shape
 
     def set_eigenvalues(self, eigenvalues):
         """Sets the scale from the dataset's PCA eigenvalues, `(n,)` or `(n, 1)`, n >= whitened_size."""

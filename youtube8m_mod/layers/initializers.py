@@ -6,7 +6,7 @@ import keras
 _TRUNCATED_STDDEV = 0.87962566103423978
 
 
-def slim_variance_scaling():
+def slim_variance_scaling() -> keras.initializers.VarianceScaling:
     """A truncated normal of stddev sqrt(1.3 * 2 / fan_in) before truncation, as tf.contrib.slim's default."""
     return keras.initializers.VarianceScaling(
         2 * 1.3 * _TRUNCATED_STDDEV**2, mode="fan_in", distribution="truncated_normal"

@@ -1,9 +1,12 @@
 """The NeXtVLAD pooling layer (Fig. 2, Eq. 2-5)."""
 
+import math
+
 import keras
 from keras import ops
 
 from youtube8m_mod.layers.batch_norm import BatchNormalization
+from youtube8m_mod.layers.checks import check_positive, combine_masks
 from youtube8m_mod.layers.initializers import slim_variance_scaling
 
 
@@ -18,43 +21,39 @@ class NeXtVLAD(keras.layers.Layer):
 
     is l2-normalised over j (Eq. 5), flattened as [feature, cluster], and batch-normalised.
 
+    In a training step of known shape with more than lambda N / (lambda - 1) frames, the expansion is multiplied into
+    the projections of attention and assignment, which is exact and saves operations.
+
     Args:
         groups: G; must divide the expanded width.
         clusters: K.
         expansion: lambda; the expanded width is int(lambda N).
-        training_rows: batch x frames of a training step where known; above lambda N / (lambda - 1) rows the
-            expansion is multiplied into the projections of attention and assignment, which is exact and saves
-            operations. None never does.
         momentum: of the batch norms' moving averages.
 
     Call arguments:
         inputs: `(batch, frames, features)`.
         frame_mask: bool `(batch, frames)`, frames that may contribute; None: all. Masked frames still count in the
             batch-norm statistics of the assignment, as in the original.
+        mask: the same, as Keras passes it on from the layer before; a frame contributes where both say so.
 
     Returns:
-        `(batch, expanded width / G * K)`.
+        `(batch, expanded width / G * K)`. There is no frame axis any more, and no mask.
 
     Reference: R. Lin, J. Xiao, J. Fan, NeXtVLAD, https://arxiv.org/abs/1811.05014.
     """
 
-    def __init__(self, groups, clusters, expansion=2, training_rows=None, momentum=0.999, **kwargs):
+    def __init__(self, groups: int, clusters: int, expansion: float = 2, momentum: float = 0.999, **kwargs):
         super().__init__(**kwargs)
-        self.groups, self.clusters, self.expansion = groups, clusters, expansion
-        self.training_rows, self.momentum = training_rows, momentum
+        check_positive(groups=groups, clusters=clusters)
+        self.groups, self.clusters, self.expansion, self.momentum = groups, clusters, expansion, momentum
         self.assignment_norm, self.output_norm = (
             BatchNormalization(momentum=momentum, name=name, dtype=self.dtype_policy)
             for name in ("assignment_norm", "output_norm")
         )
+        self.input_spec = keras.InputSpec(ndim=3)
 
     def build(self, input_shape):
-        size = input_shape[-1]
-        width = int(self.expansion * size)
-        if width < 1 or width % self.groups:
-            raise ValueError(
-                f"{size} features expanded by {self.expansion:g} to {width} must split into "
-                f"{self.groups} groups of equal width; got input shape {input_shape}."
-            )
+        size, width = input_shape[-1], self._expanded_width(input_shape)
         G, K = self.groups, self.clusters
         self.group_width = width // G
 
@@ -69,17 +68,18 @@ class NeXtVLAD(keras.layers.Layer):
         self.centers = weight("centers", (1, self.group_width, K))
         self.assignment_norm.build((None, None, G * K))
         self.output_norm.build((None, self.group_width * K))
-        self.folds = self.training_rows is not None and self.training_rows * (width - size) > size * width
+        self.input_spec = keras.InputSpec(ndim=3, axes={-1: size})
 
-    def call(self, inputs, frame_mask=None, training=None):
+    def call(self, inputs, frame_mask=None, mask=None, training=None):
         G, K, F = self.groups, self.clusters, self.group_width
         batch, frames = ops.shape(inputs)[:2]
+        mask = combine_masks(inputs, {"frame_mask": frame_mask, "mask": mask})
 
         expanded = ops.matmul(inputs, self.expansion_kernel) + self.expansion_bias  # (B, M, G*F)
         attention, assignment = self._projections(inputs, expanded, training)  # (B, M, G), (B, M, G*K)
         attention = ops.sigmoid(attention + self.attention_bias)
-        if frame_mask is not None:
-            attention = attention * ops.cast(frame_mask, attention.dtype)[:, :, None]
+        if mask is not None:
+            attention = attention * ops.cast(mask, attention.dtype)[:, :, None]
         assignment = self.assignment_norm(assignment, training=training)
         assignment = ops.softmax(ops.reshape(assignment, (batch, frames * G, K)))  # (B, M*G, K)
         assignment = assignment * ops.reshape(attention, (batch, frames * G, 1))
@@ -94,18 +94,39 @@ class NeXtVLAD(keras.layers.Layer):
 
     def _projections(self, inputs, expanded, training):
         """Attention and assignment before bias and normalisation: of the expansion, or folded with it."""
-        if not (training and self.folds):
+        if not (training and self._folding_pays(inputs.shape)):
             return ops.matmul(expanded, self.attention_kernel), ops.matmul(expanded, self.assignment_kernel)
         kernel = ops.concatenate([self.attention_kernel, self.assignment_kernel], axis=1)
         folded = ops.matmul(inputs, ops.matmul(self.expansion_kernel, kernel))
         folded = folded + ops.matmul(self.expansion_bias[None], kernel)
         return ops.split(folded, [self.groups], axis=-1)
 
+    def _folding_pays(self, input_shape):
+        if None in input_shape:
+            return False
+        size, width = self.expansion_kernel.shape
+        return math.prod(input_shape[:-1]) * (width - size) > size * width
+
+    def _expanded_width(self, input_shape):
+        size = input_shape[-1]
+        width = int(self.expansion * size)
+        if width < 1 or width % self.groups:
+            raise ValueError(
+                f"{size} features expanded by {self.expansion:g} to {width} must split into "
+                f"{self.groups} groups of equal width; got input shape {input_shape}."
+            )
+        return width
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0], self._expanded_width(input_shape) // self.groups * self.clusters
+
+    def compute_mask(self, inputs, previous_mask):
+        return None
+
     def get_config(self):
         return super().get_config() | {
             "groups": self.groups,
             "clusters": self.clusters,
             "expansion": self.expansion,
-            "training_rows": self.training_rows,
             "momentum": self.momentum,
         }

@@ -4,23 +4,22 @@ import keras
 from keras import ops
 
 from youtube8m_mod.gradients import custom_gradient
+from youtube8m_mod.layers.checks import check_positive
 from youtube8m_mod.layers.initializers import slim_variance_scaling
 
 # Measured on two cores of a Xeon with AMX; docs/speed.md.
 _FEW_ROWS = 40
 
 
-def project(inputs, kernel, training_rows=None):
-    """x W: `inputs` `(batch, N)` times a float32 `kernel` `(N, H)`, in the dtype of the inputs.
+def project(inputs, kernel):
+    """x W: `inputs` `(batch, N)` times a `kernel` `(N, H)`, in the dtype of the inputs.
 
     With few rows, the step waits for the memory in which the kernel and its gradient lie. So the gradient with respect
-    to the kernel, x^T dy, is computed in float32 where the rows are few: in bfloat16 it would be written, read and
-    cast, which takes longer. That with respect to the inputs is (W dy^T)^T: the kernel is read row by row.
-
-    Args:
-        training_rows: batch size of a training step; None: many.
+    to the kernel, x^T dy, is computed in the kernel's dtype where the rows are known to be few: in bfloat16 it would be
+    written, read and cast, which takes longer. That with respect to the inputs is (W dy^T)^T: the kernel is read row by
+    row.
     """
-    few = training_rows is not None and training_rows <= _FEW_ROWS
+    few = inputs.shape[0] is not None and inputs.shape[0] <= _FEW_ROWS
 
     @custom_gradient
     def product(inputs, kernel):
@@ -28,13 +27,13 @@ def project(inputs, kernel, training_rows=None):
 
         def gradient(upstream):
             inputs_gradient = ops.transpose(ops.matmul(cast_kernel, ops.transpose(upstream)))
-            left, right = (ops.cast(factor, "float32") if few else factor for factor in (inputs, upstream))
-            return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), "float32")
+            left, right = (ops.cast(factor, kernel.dtype) if few else factor for factor in (inputs, upstream))
+            return inputs_gradient, ops.cast(ops.matmul(ops.transpose(left), right), kernel.dtype)
 
         return ops.matmul(inputs, cast_kernel), gradient
 
     # The cast reads the variable: a custom gradient takes tensors only.
-    return product(inputs, ops.cast(kernel, "float32"))
+    return product(inputs, ops.cast(kernel, kernel.dtype))
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -43,7 +42,6 @@ class Projection(keras.layers.Layer):
 
     Args:
         units: H.
-        training_rows: see `project`.
 
     Call arguments:
         inputs: `(batch, N)`.
@@ -52,19 +50,26 @@ class Projection(keras.layers.Layer):
         `(batch, H)`.
     """
 
-    def __init__(self, units, training_rows=None, **kwargs):
+    def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)
-        self.units, self.training_rows = units, training_rows
+        check_positive(units=units)
+        self.units = units
         self.initializer = slim_variance_scaling()  # Made here: its seed comes before those made in `build`.
+        self.input_spec = keras.InputSpec(ndim=2)
+        self.supports_masking = True
 
     def build(self, input_shape):
         # Not cast by Keras: its cast would give the gradient in the compute dtype.
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), autocast=False, initializer=self.initializer
         )
+        self.input_spec = keras.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
     def call(self, inputs):
-        return project(inputs, self.kernel, self.training_rows)
+        return project(inputs, self.kernel)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0], self.units
 
     def get_config(self):
-        return super().get_config() | {"units": self.units, "training_rows": self.training_rows}
+        return super().get_config() | {"units": self.units}

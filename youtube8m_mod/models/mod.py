@@ -45,7 +45,6 @@ class MOD(keras.Model):
         leaf_options = dict(
             dtype=precision,
             dropout=phase.dropout,
-            training_shape=(phase.batch_size, self.frames),
             seed=itertools.count(seed),
             unbiased_moving_variance=unbiased,
             momentum=phase.batch_norm_momentum,

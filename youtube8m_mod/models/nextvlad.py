@@ -1,7 +1,5 @@
 """The NeXtVLAD model (Fig. 5) and the deep-bag-of-frames baseline: the leaves of a tree."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -21,8 +19,6 @@ class NeXtVLADModel(keras.layers.Layer):
         config: a `ModelConfig` with pooling "nextvlad".
         dropout: rate on the pooled features.
         unbiased_moving_variance: of the gating's batch norm; an accident of the original's mixtures.
-        training_shape: (batch size, frames) of a training step where known: what pays depends on it; see `NeXtVLAD`
-            and `project`.
         momentum: of the batch norms' moving averages.
         seed: of the dropout.
 
@@ -39,28 +35,31 @@ class NeXtVLADModel(keras.layers.Layer):
         config,
         dropout=0.0,
         unbiased_moving_variance=False,
-        training_shape=None,
         momentum=0.999,
         seed=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         policy = self.dtype_policy
-        examples, rows = (training_shape[0], math.prod(training_shape)) if training_shape else (None, None)
         self.config = config
         self.poolings = [
             NeXtVLAD(
-                groups, clusters, config.expansion, rows, momentum, dtype=policy, name=f"{name.replace('/', '.')}_vlad"
+                groups,
+                clusters,
+                config.expansion,
+                momentum=momentum,
+                dtype=policy,
+                name=f"{name.replace('/', '.')}_vlad",
             )  # MediaPipe's features have names with slashes.
             for name, _, groups, clusters in config.streams
         ]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)
-        self.hidden = Projection(config.hidden_size, examples, name="hidden", dtype=policy)
+        self.hidden = Projection(config.hidden_size, name="hidden", dtype=policy)
         self.hidden_norm = BatchNormalization(momentum=momentum, name="hidden_norm", dtype=policy)
         self.gating = ContextGating(
             config.gating_reduction, unbiased_moving_variance, momentum, name="gating", dtype=policy
         )
-        self.classifier = LogisticClassifier(config.num_classes, examples, name="classifier", dtype=policy)
+        self.classifier = LogisticClassifier(config.num_classes, name="classifier", dtype=policy)
 
     def build(self, frames_shape):
         width = 0
