@@ -35,13 +35,6 @@ def style_axes(axes, title=None, xlabel=None, grid="y"):
         axes.set_xlabel(xlabel)
 
 
-def colour_map():
-    """`SEQUENTIAL` as a matplotlib colour map."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("sequential", SEQUENTIAL)
-
-
 def save_figure(figure, path):
     """Writes a figure as PNG, whole or not at all."""
     from youtube8m_mod import files

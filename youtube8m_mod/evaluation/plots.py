@@ -1,12 +1,11 @@
 """Pictures of a scored submission: average precision of every class, precision and recall of the best and the worst."""
 
+import itertools
 import os
 
 import numpy as np
 
-from youtube8m_mod import files
-
-_BEST, _WORST = "#1b7837", "#b2182b"
+from youtube8m_mod import figures
 
 
 def precision_recall(result):
@@ -23,21 +22,13 @@ def write_plots(folder, result, names, shown=6):
         names: {class: name}.
         shown: how many of the best and of the worst classes have a curve.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     ordered = sorted(result.classes, key=lambda c: (-c.average_precision, c.class_id))
     label = f"MAP@{result.top_n:,}" if result.top_n else "MAP"
     paths = []
     for name, draw in (("average_precision.png", _average_precisions), ("precision_recall.png", _precision_recalls)):
-        figure = draw(pyplot, ordered, names, shown, f"{label} = {result.map:.4f}")
-        path = os.path.join(folder, name)
-        with files.write_file(path, "wb") as file:
-            figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
-        pyplot.close(figure)
-        paths.append(path)
+        figure = draw(ordered, names, shown, f"{label} = {result.map:.4f}")
+        paths.append(os.path.join(folder, name))
+        figures.save_figure(figure, paths[-1])
     return paths
 
 
@@ -46,25 +37,24 @@ def _name(result, names):
     return name if len(name) <= 32 else name[:31] + "…"
 
 
-def _average_precisions(pyplot, ordered, names, shown, title):
+def _average_precisions(ordered, names, shown, title):
     values = np.array([c.average_precision for c in ordered])
-    figure, (curve, bars) = pyplot.subplots(1, 2, figsize=(13, 5), width_ratios=(1.6, 1), layout="constrained")
+    figure, panels = figures.new_figure(1, 2, (13, 5), width_ratios=(1.6, 1))
+    curve, bars = panels[0]
     places = np.arange(1, len(values) + 1)
-    curve.fill_between(places, values, step="mid", color="#4393c3", alpha=0.35, linewidth=0)
-    curve.step(places, values, where="mid", color="#2166ac", linewidth=1.4)
-    curve.axhline(values.mean(), color="#444444", linestyle="--", linewidth=1)
+    curve.fill_between(places, values, step="mid", color=figures.COLOURS[0], alpha=0.3, linewidth=0)
+    curve.step(places, values, where="mid", color=figures.COLOURS[0], linewidth=1.4)
+    curve.axhline(values.mean(), color=figures.QUIET, linestyle="--", linewidth=1)
     curve.annotate(
-        title, (places[-1], values.mean()), xytext=(0, 4), textcoords="offset points", ha="right", color="#444444"
+        title, (places[-1], values.mean()), xytext=(0, 4), textcoords="offset points", ha="right", color=figures.QUIET
     )
     curve.set(
         xlim=(0.5, len(values) + 0.5),
         ylim=(0, 1),
-        xlabel="class, by its average precision",
         ylabel="average precision",
-        title=f"Average precision of {len(values):,} classes",
     )
     extremes = ordered if len(ordered) <= 2 * shown else ordered[:shown] + ordered[-shown:]
-    colors = [_BEST if i < len(extremes) / 2 else _WORST for i in range(len(extremes))]
+    colors = [figures.GOOD if i < len(extremes) / 2 else figures.BAD for i in range(len(extremes))]
     heights = [c.average_precision for c in extremes]
     rows = np.arange(len(extremes), dtype=float)
     rows[len(rows) // 2 :] += 0.6 * (len(ordered) > 2 * shown)  # A gap stands for the classes between.
@@ -73,19 +63,20 @@ def _average_precisions(pyplot, ordered, names, shown, title):
         bars.text(height + 0.01, row, f"{height:.3f}", va="center", fontsize=8)
     bars.set_yticks(rows, [_name(c, names) for c in extremes], fontsize=9)
     bars.invert_yaxis()
-    bars.set(xlim=(0, 1.12), xlabel="average precision", title="Best and worst")
-    _tidy(curve, bars)
+    bars.set(xlim=(0, 1.12))
+    figures.style_axes(curve, f"average precision of {len(values):,} classes", "class, by its average precision")
+    figures.style_axes(bars, "best and worst classes", "average precision", grid="x")
     return figure
 
 
-def _precision_recalls(pyplot, ordered, names, shown, title):
-    figure, panels = pyplot.subplots(1, 2, figsize=(13, 5.4), sharex=True, sharey=True, layout="constrained")
+def _precision_recalls(ordered, names, shown, title):
+    figure, panels = figures.new_figure(1, 2, (13, 5.4), sharex=True, sharey=True)
+    panels = panels[0]
     drawable = [c for c in ordered if c.found]  # Where no positive was found the curve is the axis.
     halves = (drawable[:shown], drawable[-shown:][::-1])
-    headings = ("Best classes", f"Worst classes ({len(ordered) - len(drawable):,} more have no positive in their list)")
-    for panel, chosen, heading, colormap in zip(panels, halves, headings, ("viridis", "plasma")):
-        colors = pyplot.get_cmap(colormap)(np.linspace(0.05, 0.85, len(chosen)))
-        for result, color in zip(chosen, colors):
+    headings = ("best classes", f"worst classes ({len(ordered) - len(drawable):,} more have no positive in their list)")
+    for panel, chosen, heading in zip(panels, halves, headings):
+        for result, color in zip(chosen, itertools.cycle(figures.COLOURS)):
             recall, precision = precision_recall(result)
             panel.plot(
                 recall,
@@ -95,17 +86,10 @@ def _precision_recalls(pyplot, ordered, names, shown, title):
                 marker="o" if len(recall) < 3 else None,
                 label=f"{_name(result, names)}  AP {result.average_precision:.3f}, {result.positives} positives",
             )
-        panel.set(xlim=(0, 1.02), ylim=(0, 1.04), xlabel="recall", title=heading)
+        panel.set(xlim=(0, 1.02), ylim=(0, 1.04))
+        figures.style_axes(panel, heading, "recall")
         if chosen:
             panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=8, frameon=False)
     panels[0].set_ylabel("precision among the rated segments of the list")
     figure.suptitle(title, fontsize=11)
-    _tidy(*panels)
     return figure
-
-
-def _tidy(*panels):
-    for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25)
-        panel.set_axisbelow(True)

@@ -3,14 +3,12 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from youtube8m_mod.figures import COLOURS, loss_figure
+from youtube8m_mod.figures import COLOURS, QUIET, loss_figure, new_figure, style_axes
 from youtube8m_mod.reproduce.rows import GAP_ROWS, ROWS, TEMPERATURES, TRAININGS, VARIATIONS
 from youtube8m_mod.reproduce.schedule import key
 from youtube8m_mod.reproduce.tables import Summary, paired, row_scores, score_of, scores
 
-_PAPER = "#999999"
 _PARTS = (("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf"))
 
 
@@ -45,8 +43,8 @@ def regularisation(entries, seed):
             for line in entry["history"]
         ]
         panels[1].plot(steps, total, color=COLOURS[index], label=title)
-    _finish(panels[0], "finetuning: regularisation loss (L2 of all classifiers)", "step")
-    _finish(panels[1], "finetuning: label loss (BCE, mean of all nodes)", "step")
+    style_axes(panels[0], "finetuning: regularisation loss (L2 of all classifiers)", "step")
+    style_axes(panels[1], "finetuning: label loss (BCE, mean of all nodes)", "step")
     for axes in panels:
         axes.set_ylim(bottom=0)
         _legend(axes)
@@ -71,7 +69,7 @@ def map_against_temperature(entries):
         return None
     single = Summary.of(row_scores(entries, ROWS["nextvlad"]).values())
     if single:
-        here.axhline(single.mean, color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
+        here.axhline(single.mean, color=QUIET, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
     paper.plot(
         positions,
         [ROWS[f"mix_T{t}"].paper[0] for t in TEMPERATURES],
@@ -79,10 +77,10 @@ def map_against_temperature(entries):
         color=COLOURS[0],
         label="mixture, private leaderboard",
     )
-    paper.axhline(ROWS["nextvlad"].paper[0], color=_PAPER, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
+    paper.axhline(ROWS["nextvlad"].paper[0], color=QUIET, linestyle="--", linewidth=1.2, label="single NeXtVLAD")
     for axes, title in ((here, "here: test MAP, mean and deviation over seeds"), (paper, "the paper")):
         axes.set_xticks(positions, [f"{t}" for t in TEMPERATURES])
-        _finish(axes, title, "temperature T of finetuning (0: no distillation)")
+        style_axes(axes, title, "temperature T of finetuning (0: no distillation)")
         _legend(axes)
     return figure
 
@@ -119,7 +117,7 @@ def map_against_parameters(entries):
     for axes, title in ((here, "here: test MAP"), (paper, "the paper: private leaderboard")):
         axes.set_xscale("log")
         axes.margins(x=0.18)
-        _finish(axes, title, "trainable parameters")
+        style_axes(axes, title, "trainable parameters")
     return figure
 
 
@@ -150,12 +148,12 @@ def map_against_finetuning_size(entries):
             differences.append((_examples(entries, f"finetune_mix_nextvlad_T20{size}"), difference))
     if differences:
         _errorbar(relative, *zip(*differences), label="T = 20 minus T = 0", color=COLOURS[0])
-    relative.axhline(0, color=_PAPER, linewidth=1)
+    relative.axhline(0, color=QUIET, linewidth=1)
     for axes, title in (
         (absolute, "test MAP on shared candidates"),
         (relative, "what distillation adds there (paired over seeds)"),
     ):
-        _finish(axes, title, "rated segments in finetuning")
+        style_axes(axes, title, "rated segments in finetuning")
         _legend(axes)
     return figure
 
@@ -199,8 +197,8 @@ def distillation_over_time(entries):
             points = [(step, difference) for step, difference in points if difference]
             if points:
                 _errorbar(axes, *zip(*points), label=label, color=colour)
-        axes.axhline(0, color=_PAPER, linewidth=1)
-        _finish(axes, f"{title}: T = 20 minus T = 0", "step")
+        axes.axhline(0, color=QUIET, linewidth=1)
+        style_axes(axes, f"{title}: T = 20 minus T = 0", "step")
         _legend(axes)
     return figure
 
@@ -234,11 +232,10 @@ def regimes(entries):
                     markeredgewidth=0,
                 )
                 axes.plot(difference.mean, place, "D", color=COLOURS[0], markersize=6)
-        axes.axvline(0, color=_PAPER, linewidth=1)
+        axes.axvline(0, color=QUIET, linewidth=1)
         axes.set_yticks(range(len(labels)), labels)
-        _finish(axes, title, "difference of test MAP")
+        style_axes(axes, title, "difference of test MAP", grid="both")
         axes.locator_params(axis="x", nbins=4)
-        axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     panels[0].invert_yaxis()
     return figure if drawn else None
 
@@ -259,7 +256,7 @@ def _curves(entries, lines, partitions, metric):
                     color=colour,
                     linestyle="--" if part == "average" else "-",
                 )
-        _finish(axes, f"{partition} {metric}", "step")
+        style_axes(axes, f"{partition} {metric}", "step")
         if axes.lines:
             _legend(axes)
     return figure if drawn else None
@@ -303,8 +300,8 @@ def _training_title(name):
 
 
 def _panels(count, size, **options):
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(1, count, squeeze=False, **options)[0]
+    figure, axes = new_figure(1, count, size, **options)
+    return figure, axes[0]
 
 
 def _errorbar(axes, places, summaries, **style):
@@ -320,14 +317,6 @@ def _errorbar(axes, places, summaries, **style):
         elinewidth=1,
         **style,
     )
-
-
-def _finish(axes, title, xlabel):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.set_xlabel(xlabel)
 
 
 def _legend(axes):
