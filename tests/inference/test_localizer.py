@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 import numpy as np
+import pandas
 import pytest
 
 from tests import golden_data
@@ -63,7 +64,8 @@ def data(tmp_path):
 
 
 def outputs_in(folder):
-    return Outputs(f"{folder}/submission.csv", f"{folder}/videos.csv", f"{folder}/segments.csv")
+    names = "submission.csv", "videos.csv", "segments.csv", "concepts.csv"
+    return Outputs(*(f"{folder}/{name}" for name in names))
 
 
 def localizer(data, outputs, settings=CONFIG, video=None, segment=None, **options):
@@ -316,3 +318,48 @@ def test_golden_inference(name, tmp_path):
         assert len(lists[c]) == len(set(lists[c])) == len(expected_list)
         for ours, theirs in zip(lists[c], expected_list):  # The original ranks probabilities of six digits.
             assert ours == theirs or expected[ours][c] == pytest.approx(expected[theirs][c], abs=_TOLERANCE)
+
+
+def test_the_timeline_holds_the_values_of_neighbouring_segments(data, tmp_path):
+    """Of candidates those of Eq. 1, from what the predictions of videos and segments say."""
+    whole = dataclasses.replace(CONFIG, top_k=CLASSES)  # So that the predictions hold all classes.
+    for settings in (whole, dataclasses.replace(CONFIG, candidates=False)):
+        folder = tmp_path / str(settings.candidates)
+        outputs = outputs_in(folder)
+        localizer(data, outputs, settings, timeline_threshold=0.45, label_names={4: "four, or more"}).run()
+        videos = {video_id: dict(zip(*found)) for video_id, *found in read_predictions(outputs.video_predictions)}
+        values = {}
+        for segment_id, classes, probabilities in read_predictions(outputs.segment_predictions):
+            video_id, _, start = segment_id.rpartition(":")
+            for class_id, probability in zip(classes.tolist(), probabilities):
+                if settings.candidates:
+                    probability = videos[video_id][class_id] ** 0.05 * probability**0.95
+                values[video_id, int(start), class_id] = probability
+        table = pandas.read_csv(outputs.timeline)
+        told = set()
+        for row in table.itertuples():
+            starts = range(row.start, row.end, 5)
+            found = [values[row.video, start, row[4]] for start in starts]
+            told |= {(row.video, start, row[4]) for start in starts}
+            assert row.probability == pytest.approx(np.mean(found), rel=1e-5)
+            assert row.name == "four, or more" if row[4] == 4 else np.isnan(row.name)
+            for outside in (row.start - 5, 5 * len(starts) + row.start):
+                assert values.get((row.video, outside, row[4]), 0) < 0.45
+        assert told == {key for key, value in values.items() if value >= 0.45}
+        assert table["video"].is_monotonic_increasing and 5 < len(table) < len(values)
+        assert (table["end"] % 5 > 0).any()  # A last segment that is not whole ends with its video.
+
+
+def test_a_track_for_each_video(data, tmp_path):
+    localizer(data, Outputs(timeline=f"{tmp_path}/tracks.vtt"), timeline_threshold=1).run()
+    assert len(os.listdir(tmp_path / "tracks.vtt")) == 10
+    assert (tmp_path / "tracks.vtt" / "v00.vtt").read_text() == "WEBVTT\n"
+    assert not os.path.exists(tmp_path / "tracks.vtt.parts")
+
+
+def test_another_threshold_is_another_run(data, tmp_path):
+    outputs = Outputs(timeline=f"{tmp_path}/concepts.csv")
+    with pytest.raises(KeyboardInterrupt):
+        localizer(data, outputs, segment=FakeModel(CLASS_IDS, fail_after=0)).run()
+    with pytest.raises(UserError, match="differs in timeline_threshold"):
+        localizer(data, outputs, timeline_threshold=0.6).run()

@@ -1,4 +1,4 @@
-"""Inference over files of videos: candidates, segment scores, ranking, and the three outputs (section 3.1).
+"""Inference over files of videos: candidates, segment scores, ranking, and the outputs (section 3.1).
 
 The models come as functions from a batch (features, num_frames, present_frames) to probabilities, so that nothing here
 knows them.
@@ -17,9 +17,11 @@ from youtube8m_mod.data import records, shards
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import format_lines
 from youtube8m_mod.formats.submission import write_submission
-from youtube8m_mod.inference.pieces import SEGMENT_LINES, VIDEO_LINES, Parts, Piece
+from youtube8m_mod.formats.timelines import check_timeline_path, format_spans, parse_spans, write_timeline
+from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
 from youtube8m_mod.localization.ranked_lists import Localization
 from youtube8m_mod.localization.segments import split_segments
+from youtube8m_mod.localization.timelines import join_segments, segment_values
 
 _MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
 _GROUP_BYTES = 64 << 20  # Input files are done in groups of about so many bytes: small ones would not fill a batch.
@@ -32,23 +34,32 @@ class Outputs:
     Attributes:
         submission: `Class,Segments`.
         video_predictions, segment_predictions: `VideoId,LabelConfidencePairs`, in the order of the video ids.
+        timeline: where classes are in the videos, in the form that the ending names (`formats.timelines`).
     """
 
     submission: str | None = None
     video_predictions: str | None = None
     segment_predictions: str | None = None
+    timeline: str | None = None
 
     def __post_init__(self):
         if not any(dataclasses.astuple(self)):
             raise UserError(
-                "At least one output must be named: --output_file, --video_predictions_file or "
-                "--segment_predictions_file."
+                "At least one output must be named: --output_file, --video_predictions_file, "
+                "--segment_predictions_file or --timeline_file."
             )
+        if self.timeline:
+            check_timeline_path(self.timeline)
+
+    @property
+    def of_segments(self):
+        """Whether segments are looked at."""
+        return bool(self.submission or self.segment_predictions or self.timeline)
 
     @property
     def parts_folder(self):
         """Where the finished pieces of the run lie, until the outputs are written."""
-        return next(filter(None, dataclasses.astuple(self))) + ".parts"
+        return next(filter(None, dataclasses.astuple(self))).rstrip("/") + ".parts"
 
 
 class Localizer:
@@ -67,6 +78,8 @@ class Localizer:
         batch_size: videos a batch.
         segment_batch_size: segments a batch.
         group_bytes: input files are done in groups of about so many bytes.
+        timeline_threshold: the value from which on segments are part of a timeline.
+        label_names: {class: name} for the timeline.
     """
 
     def __init__(
@@ -81,13 +94,16 @@ class Localizer:
         batch_size=16,
         segment_batch_size=512,
         group_bytes=None,
+        timeline_threshold=0.5,
+        label_names=None,
     ):
         self.reader, self.class_ids, self.config, self.outputs = reader, np.asarray(class_ids), config, outputs
         self.video_scorer, self.segment_scorer = video_scorer, segment_scorer
         self.batch_size, self.segment_batch_size = batch_size, segment_batch_size
         self.model_settings, self.group_bytes = model_settings, group_bytes
+        self.timeline_threshold, self.label_names = timeline_threshold, label_names
         self._slots = -(-reader.max_frames // SEGMENT_FRAMES)
-        if reader.spec.kind == records.VIDEO_LEVEL and (outputs.submission or outputs.segment_predictions):
+        if reader.spec.kind == records.VIDEO_LEVEL and outputs.of_segments:
             raise UserError(
                 "Segments need frame-level records: of video-level ones only --video_predictions_file can be written."
             )
@@ -133,7 +149,7 @@ class Localizer:
                 f"{counts['bad_records']:,} of {counts['records']:,} records were bad, more than the share "
                 f"{_MAX_BAD_SHARE:g} that may be skipped; {parts.folder} keeps what was done."
             )
-        write_outputs(parts, self.outputs, merged)
+        write_outputs(parts, self.outputs, merged, self.label_names)
         return counts | {"seconds": time.perf_counter() - start}
 
     def localize(self, paths, on_batch=lambda counts, size: None):
@@ -148,6 +164,7 @@ class Localizer:
             for kind, path in (
                 (VIDEO_LINES, self.outputs.video_predictions),
                 (SEGMENT_LINES, self.outputs.segment_predictions),
+                (TIMELINES, self.outputs.timeline),
             )
             if path
         }
@@ -173,6 +190,10 @@ class Localizer:
                         lines[SEGMENT_LINES][video_id] = "".join(
                             format_lines(names, own, self.config.top_k, self.class_ids)
                         )
+                    if TIMELINES in lines:
+                        classes, values = segment_values(video, own, self.class_ids, self.config)
+                        spans = join_segments(classes, values, int(count), self.timeline_threshold)
+                        lines[TIMELINES][video_id] = format_spans(spans)
                     counts["segments"] += len(own)
             counts["videos"] += len(ids)
             on_batch(counts, int(frames.sum()) * batch["features"].shape[2] * batch["features"].dtype.size)
@@ -198,13 +219,18 @@ class Localizer:
         return np.split(_probabilities(np.concatenate(scores), [ids[owner] for owner in owners]), ends[:-1])
 
     def _settings(self):
-        return self.model_settings | {
-            "localization": dataclasses.asdict(self.config),
-            "class_ids": self.class_ids.tolist(),
-            "slots": self._slots,
-            "input_files": [os.path.basename(path) for path in self.reader.paths],
-            "outputs": [field for field, path in dataclasses.asdict(self.outputs).items() if path],
-        }
+        timeline = {"timeline_threshold": self.timeline_threshold} if self.outputs.timeline else {}
+        return (
+            self.model_settings
+            | timeline
+            | {
+                "localization": dataclasses.asdict(self.config),
+                "class_ids": self.class_ids.tolist(),
+                "slots": self._slots,
+                "input_files": [os.path.basename(path) for path in self.reader.paths],
+                "outputs": [field for field, path in dataclasses.asdict(self.outputs).items() if path],
+            }
+        )
 
 
 class _Here:
@@ -242,17 +268,22 @@ class _Here:
         )
 
 
-def write_outputs(parts, outputs, localization):
+def write_outputs(parts, outputs, localization, label_names=None):
     """Writes the outputs of a run whose pieces are all there, and removes these.
 
     Args:
         localization: the `Localization` of all pieces, where there is a submission.
+        label_names: {class: name} for the timeline.
     """
     parts.check_complete()
     if outputs.video_predictions:
         parts.write_lines(VIDEO_LINES, outputs.video_predictions)
     if outputs.segment_predictions:
         parts.write_lines(SEGMENT_LINES, outputs.segment_predictions)
+    if outputs.timeline:
+        texts = parts.texts(TIMELINES)
+        videos = zip(_texts(texts), map(parse_spans, map(bytes.decode, texts.values())))
+        write_timeline(outputs.timeline, videos, label_names)
     if outputs.submission:
         write_submission(
             outputs.submission,

@@ -15,6 +15,13 @@ class InferenceOptions(LocalizationConfig):
     output_file: str | None = setting("The submission (Class,Segments).", None)
     video_predictions_file: str | None = setting("Predictions of videos (VideoId,LabelConfidencePairs).", None)
     segment_predictions_file: str | None = setting("Predictions of all segments, in the same form.", None)
+    timeline_file: str | None = setting(
+        "Where classes are in the videos, in seconds: a table (.csv, .parquet), or a WebVTT track for each video in "
+        "the folder of this name (.vtt).",
+        None,
+    )
+    timeline_threshold: float = setting("Segments of this value at least are part of a timeline.", 0.5)
+    label_names: str | None = setting("Names of the classes for --timeline_file, one a line.", None)
     video_train_dir: str | None = setting(
         "The video-level model (default: the one that finetuning started from, else the segment model).",
         None,

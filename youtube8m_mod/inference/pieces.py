@@ -13,7 +13,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.formats.predictions import HEADER
 
-VIDEO_LINES, SEGMENT_LINES = "video_lines", "segment_lines"
+VIDEO_LINES, SEGMENT_LINES, TIMELINES = "video_lines", "segment_lines", "timelines"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Piece:
 
     Attributes:
         state: of a `Localization`.
-        lines: {VIDEO_LINES or SEGMENT_LINES: {video id bytes: text}}.
+        lines: {VIDEO_LINES, SEGMENT_LINES or TIMELINES: {video id bytes: text}}.
         counts: {"videos", "segments", "records", "bad_records": int}.
         warning: a sentence about bad records, or None.
     """
@@ -67,7 +67,7 @@ class Parts:
         Args:
             numbers: of the input files, ascending.
             state: of a `Localization`.
-            lines: {VIDEO_LINES or SEGMENT_LINES: {video id bytes: text}}.
+            lines: {VIDEO_LINES, SEGMENT_LINES or TIMELINES: {video id bytes: text}}.
         """
         arrays = state | {"files": np.array(numbers, np.int64)}
         for kind, texts in lines.items():
@@ -103,8 +103,8 @@ class Parts:
             localization.merge(read_arrays(path))
         return {number for numbers in done.values() for number in numbers}
 
-    def write_lines(self, kind, output):
-        """Writes the lines of a kind, in the order of the video ids, whole or not at all."""
+    def texts(self, kind):
+        """The texts of a kind as bytes, {video id bytes: text}, in the order of the video ids."""
         blocks = {}
         for path in self.check_complete():
             arrays = read_arrays(path, [f"{kind}/ids", f"{kind}/lengths", f"{kind}/text"])
@@ -114,9 +114,13 @@ class Parts:
                 if video_id in blocks:
                     raise UserError(f"Video {video_id.decode(errors='backslashreplace')} occurs twice in the input.")
                 blocks[video_id] = text[start:end]
+        return dict(sorted(blocks.items()))
+
+    def write_lines(self, kind, output):
+        """Writes the lines of a kind, in the order of the video ids, whole or not at all."""
         with files.write_file(output, "wb") as file:
             file.write(HEADER.encode() + b"\n")
-            file.writelines(blocks[video_id] for video_id in sorted(blocks))
+            file.writelines(self.texts(kind).values())
 
     def remove(self):
         files.remove_tree(self.folder)

@@ -36,10 +36,14 @@ class Inference(InferenceOptions):
 
     def localizer(self):
         """The `Localizer` of the run, with its models."""
+        if not 0 <= self.timeline_threshold <= 1:
+            raise UserError(f"timeline_threshold must be from 0 to 1, got {self.timeline_threshold}.")
         for name in ("batch_size", "segment_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        outputs = Outputs(self.output_file, self.video_predictions_file, self.segment_predictions_file)
+        outputs = Outputs(
+            self.output_file, self.video_predictions_file, self.segment_predictions_file, self.timeline_file
+        )
         config = part(LocalizationConfig, self)
         run = Run.load(self.train_dir)
         class_ids = self._class_ids(run)
@@ -53,7 +57,6 @@ class Inference(InferenceOptions):
             max_bad_share=1,
         )
         video_train_dir = self._video_train_dir(run)
-        scores_segments = bool(outputs.submission or outputs.segment_predictions)
         settings = {
             "train_dir": self.train_dir,
             "step": _last_step(self.train_dir),
@@ -66,9 +69,9 @@ class Inference(InferenceOptions):
             # A node is a part of the segment model; the video-level model, where it is another, is whole.
             node = self.node if video_train_dir == self.train_dir else ""
             video_scorer = _VideoScorer(self._load(video_train_dir, segments=False, node=node, like=run.model))
-        if scores_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
+        if outputs.of_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
             segment_scorer = _Ones(len(class_ids))  # P_seg^0: no segment model is needed.
-        elif scores_segments:
+        elif outputs.of_segments:
             segment_scorer = _SegmentScorer(
                 self._load(self.train_dir, segments=True, node=self.node, like=run.model, classes=class_ids)
             )
@@ -82,7 +85,16 @@ class Inference(InferenceOptions):
             settings,
             self.batch_size,
             self.segment_batch_size,
+            timeline_threshold=self.timeline_threshold,
+            label_names=self._label_names(),
         )
+
+    def _label_names(self):
+        if not self.label_names:
+            return None
+        from youtube8m_mod.evaluation.summary import read_label_names
+
+        return read_label_names(self.label_names)
 
     def _class_ids(self, run):
         if self.segment_label_ids_file:
