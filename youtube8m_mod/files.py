@@ -5,6 +5,7 @@ so that commands without a model start without loading TensorFlow. A path is tak
 but for a leading `~`, the home folder; only `glob` and `glob_parts` take patterns.
 """
 
+import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -18,6 +19,7 @@ import uuid
 from youtube8m_mod.errors import UserError, first_line
 
 _BUFFER = 1 << 20  # Of a remote file: each read or write is a call over the network.
+_CALLS = 16  # At a time.
 
 
 def is_remote(path):
@@ -227,6 +229,24 @@ def identity(path):
     gfile = _gfile(path)
     stat = gfile.stat(path) if gfile else os.stat(path)
     return [absolute(path), stat.length, stat.mtime_nsec] if gfile else [absolute(path), stat.st_size, stat.st_mtime_ns]
+
+
+def sizes(paths):
+    """Bytes of each of some files."""
+    return _for_each(size, paths)
+
+
+def identities(paths):
+    """`identity` of each of some files."""
+    return _for_each(identity, paths)
+
+
+def _for_each(function, paths):
+    """The results of a function of a path, in order; remote paths are asked for side by side."""
+    if not any(map(is_remote, paths)):
+        return [*map(function, paths)]
+    with concurrent.futures.ThreadPoolExecutor(_CALLS) as pool:
+        return [*pool.map(function, paths)]
 
 
 def glob_parts(pattern):

@@ -113,3 +113,67 @@ def test_a_cache_is_read_without_tensorflow(tmp_path):
         "print([name for name in ('tensorflow', 'keras', 'pandas', 'matplotlib') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def write_other_records(path, classes=(7,), videos=("a", "d")):
+    import numpy as np
+
+    features = {"rgb": np.array([[0, 1]], np.uint8)}
+    records.write_shard(
+        path, [records.frame_level_record(v, [1], features, [(5, c, 1.0) for c in classes]) for v in videos]
+    )
+
+
+def test_a_cache_of_other_records_is_made_anew(tmp_path, capsys):
+    write_records(str(tmp_path / "x.tfrecord"))
+    write_other_records(str(tmp_path / "y.tfrecord"))
+    cache, x, y = (str(tmp_path / name) for name in ("cache.csv", "x.tfrecord", "y.tfrecord"))
+    load_labels(x, cache)
+    assert as_dict(load_labels(x, cache)) == RATINGS and "warning" not in capsys.readouterr().err
+    assert as_dict(load_labels(y, cache)) == {7: {b"a:5": True, b"d:5": True}}
+    assert "cache.csv was made of other files" in capsys.readouterr().err
+    assert as_dict(load_labels(y, cache)) == as_dict(read_cache(cache)) and "warning" not in capsys.readouterr().err
+    write_other_records(y, videos=("a", "e"))  # As many bytes, another content.
+    assert as_dict(load_labels(y, cache)) == {7: {b"a:5": True, b"e:5": True}}
+    assert "is made anew" in capsys.readouterr().err
+
+
+def test_a_cache_of_unknown_origin_must_agree(tmp_path):
+    write_records(str(tmp_path / "x.tfrecord"))
+    cache, x = str(tmp_path / "cache.csv"), str(tmp_path / "x.tfrecord")
+    (tmp_path / "cache.csv").write_bytes(b"b'a':5,3,0.0\nb'a':5,7,1.0\nb'b':10,7,0.0\n")  # The starter code's.
+    assert as_dict(load_labels(x, cache)) == RATINGS == as_dict(load_labels(x, cache))
+    (tmp_path / "cache.csv").write_bytes(TEXT.replace(b"b:10,7,0.0", b"b:10,7,1.0"))  # Changed since.
+    message = "disagree: class 7 of segment b:10 is rated as positive in the cache and rated as negative in the records"
+    with pytest.raises(UserError, match=message):
+        load_labels(x, cache)
+    (tmp_path / "cache.csv").write_bytes(TEXT + b"c:0,7,1.0\n")
+    with pytest.raises(UserError, match="segment c:0 is rated as positive in the cache and not rated in the records"):
+        load_labels(x, cache)
+
+
+def test_a_pattern_beside_a_cache_must_match(tmp_path):
+    (tmp_path / "cache.csv").write_bytes(TEXT)
+    with pytest.raises(UserError, match='No file matches ".*none.*"'):
+        load_labels(f"{tmp_path}/none*", str(tmp_path / "cache.csv"))
+
+
+def test_a_video_that_occurs_twice(tmp_path):
+    write_records(str(tmp_path / "x1.tfrecord"))
+    write_other_records(str(tmp_path / "x2.tfrecord"))
+    message = 'x2.tfrecord, record 0: the id "a" occurs twice, first in .*x1.tfrecord, record 0'
+    with pytest.raises(UserError, match=message):
+        read_records(f"{tmp_path}/x*.tfrecord")
+    repeated = []
+    labels = load_labels(f"{tmp_path}/x*.tfrecord", str(tmp_path / "cache.csv"), repeated)
+    assert as_dict(labels) == {3: {b"a:5": False}, 7: {b"a:5": True, b"b:10": False, b"d:5": True}}
+    assert len(repeated) == 1
+    with pytest.raises(UserError, match=message):
+        load_labels(f"{tmp_path}/x*.tfrecord", str(tmp_path / "cache.csv"))
+
+
+@pytest.mark.parametrize("line", [b"a,7,1.0", b":5,7,1.0", b"a:x,7,1.0", b"a:5,-7,1.0", b"a:5,7,nan", b"a:5,7,"])
+def test_a_rating_that_could_match_nothing_is_named(tmp_path, line):
+    (tmp_path / "labels.csv").write_bytes(b"a:0,7,1.0\n" + line + b"\n")
+    with pytest.raises(UserError, match="labels.csv, line 2: expected <video id>:<start>,<class>,<score>, got"):
+        read_cache(tmp_path / "labels.csv")

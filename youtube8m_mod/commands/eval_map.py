@@ -13,6 +13,7 @@ from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.errors import UserError
 
 FLAGS = flags.FLAGS
+_SHOWN = 20
 
 
 def define_flags():
@@ -33,7 +34,7 @@ def define_flags():
         "starter code's evaluator, its errors included (docs/evaluation.md).",
     )
     flags.DEFINE_bool(
-        "strict", True, "What is wrong in a submission is an error; --nostrict warns and scores the rest."
+        "strict", True, "What is wrong in a file, or there twice, is an error; --nostrict warns and scores the rest."
     )
     flags.DEFINE_integer("num_classes", 3862, "Size of the vocabulary.", lower_bound=1)
     flags.DEFINE_string("output_file", None, "Writes the results here as JSON.")
@@ -61,7 +62,9 @@ def score_submission():
     from youtube8m_mod.evaluation import mean_average_precision, rated_labels, summary
 
     names = summary.read_label_names(FLAGS.label_names) if FLAGS.label_names else {}
-    rated = rated_labels.load_labels(FLAGS.eval_data_pattern, FLAGS.label_cache)
+    repeated = None if FLAGS.strict else []
+    rated = rated_labels.load_labels(FLAGS.eval_data_pattern, FLAGS.label_cache, repeated)
+    warn_of_repeated(repeated)
     result = mean_average_precision.evaluate(
         FLAGS.submission_file, rated, FLAGS.top_n, FLAGS.mode, FLAGS.strict, FLAGS.num_classes
     )
@@ -91,10 +94,23 @@ def score_videos():
     from youtube8m_mod.evaluation import summary, video_metrics
     from youtube8m_mod.formats.predictions import read_predictions
 
-    labels = {video_id.decode(): classes for video_id, classes in video_labels(FLAGS.eval_data_pattern)}
-    scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file))
+    repeated = None if FLAGS.strict else []
+    labels = {
+        video_id.decode(errors="backslashreplace"): classes
+        for video_id, classes in video_labels(FLAGS.eval_data_pattern, repeated)
+    }
+    scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file, repeated))
+    warn_of_repeated(repeated)
     print(summary.video_table(scores))
     return dataclasses.asdict(scores)
+
+
+def warn_of_repeated(sentences):
+    """Warns of what was listed twice and counted once."""
+    for sentence in (sentences or ())[:_SHOWN]:
+        warn(f"{sentence[:-1]}; the first counts.")
+    if sentences and len(sentences) > _SHOWN:
+        warn(f"... and {len(sentences) - _SHOWN:,} more that are listed twice.")
 
 
 def warn(text):

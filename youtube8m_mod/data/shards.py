@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -16,6 +17,8 @@ def list_shards(pattern, num_shards=1, shard_index=0):
     Raises:
         UserError: where nothing matches, or nothing one of several globs, where there are fewer files than shards, and
             for local files that cannot be read (remote ones are looked at when their turn comes).
+
+    Files of no bytes are told on stderr: they hold nothing to be read, but may be what an interrupted copy left.
     """
     parts = files.glob_parts(pattern)
     for part, found in parts.items():
@@ -34,6 +37,12 @@ def list_shards(pattern, num_shards=1, shard_index=0):
     for path in paths:
         if not files.is_remote(path):
             check_readable(path)
+    if empty := [path for path, size in zip(paths, files.sizes(paths)) if not size]:
+        print(
+            f'warning: of {len(paths):,} files that match "{pattern}" {len(empty):,} hold no bytes: '
+            f"{', '.join(empty[:5])}{', ...' * (len(empty) > 5)}.",
+            file=sys.stderr,
+        )
     return paths
 
 

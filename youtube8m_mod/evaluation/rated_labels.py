@@ -1,14 +1,20 @@
 """The rated segments that a submission is scored against."""
 
 import gzip
+import hashlib
 import io
+import math
+import sys
 
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.data import shards
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdSet
-from youtube8m_mod.formats.submission import read_lines
+from youtube8m_mod.formats.lines import read_rows, shown
+
+_RATED = {None: "not rated", True: "rated as positive", False: "rated as negative"}
 
 
 class ClassLabels:
@@ -47,6 +53,10 @@ class RatedLabels:
     def __getitem__(self, class_id):
         return ClassLabels(self._ratings[class_id])
 
+    def ratings(self, class_id):
+        """{id bytes: True where positive} of a class, {} where none of its segments is rated."""
+        return self._ratings.get(class_id, {})
+
     def __contains__(self, class_id):
         return class_id in self._ratings
 
@@ -79,30 +89,37 @@ def read_cache(path):
     The starter code under Python 3 writes ids as `b'abcd':5`; they are read as `abcd:5`.
     """
     ratings = {}
-    for number, line in read_lines(path):
+    for number, cells in read_rows(path):
+        while len(cells) > 3 and not cells[-1]:  # Empty columns, as spreadsheets add them.
+            cells.pop()
         try:
-            segment, class_id, score = line.split(b",")
+            segment, class_id, score = cells
+            video_id, _, start = segment.rpartition(b":")
             if segment[:2] == b"b'":
-                video_id, _, start = segment.rpartition(b":")
-                segment = video_id[2:-1] + b":" + start
-            ratings.setdefault(int(class_id), {})[segment] = float(score) > 0
+                video_id = video_id[2:-1]
+            score = float(score)
+            if not (video_id and start.isdigit() and class_id.isdigit() and math.isfinite(score)):
+                raise ValueError
         except ValueError:
-            if line.strip():
-                raise UserError(
-                    f"{path}, line {number}: expected <video id>:<start>,<class>,<score>, got "
-                    f'"{line[:60].decode(errors="backslashreplace").rstrip()}".'
-                ) from None
+            raise UserError(
+                f'{path}, line {number}: expected <video id>:<start>,<class>,<score>, got "{shown(cells)}".'
+            ) from None
+        ratings.setdefault(int(class_id), {})[b"%s:%s" % (video_id, start)] = score > 0
     if not ratings:
         raise UserError(f"{path} holds no rated segments.")
     return RatedLabels(ratings)
 
 
-def read_records(pattern):
-    """The `RatedLabels` of TFRecords with rated segments. Loads TensorFlow."""
+def read_records(pattern, repeated=None):
+    """The `RatedLabels` of TFRecords with rated segments. Loads TensorFlow.
+
+    Args:
+        repeated: see `rated_segments`.
+    """
     from youtube8m_mod.data.ground_truth import rated_segments
 
     ratings = {}
-    for video_id, *lists in rated_segments(pattern):
+    for video_id, *lists in rated_segments(pattern, repeated):
         for start, class_id, score in zip(*lists):
             ratings.setdefault(class_id, {})[b"%s:%d" % (video_id, start)] = score > 0
     if not ratings:
@@ -110,17 +127,78 @@ def read_records(pattern):
     return RatedLabels(ratings)
 
 
-def load_labels(pattern=None, cache=None):
-    """The `RatedLabels` of `cache` where that file exists; else those of the records, which `cache` then remembers."""
-    if cache and files.exists(cache):
-        return read_cache(cache)
+def load_labels(pattern=None, cache=None, repeated=None):
+    """The `RatedLabels` of records, or of a cache of them, or of both where they agree.
+
+    Beside a cache `<cache>.source.json` says of which files it was made. Where `pattern` names others, or they have
+    changed since, the cache is made anew, and stderr says so. A cache that does not say what it was made of, for
+    instance the starter code's, is compared with the records.
+
+    Args:
+        pattern: glob of TFRecords, which must match some; None: the cache is all there is.
+        cache: path of the cache; one that does not exist is written.
+        repeated: see `rated_segments`.
+
+    Raises:
+        UserError: where there is neither, or the two hold different ratings.
+    """
+    there = bool(cache) and files.exists(cache)
     if not pattern:
+        if there:
+            return read_cache(cache)
         raise UserError(
             f"The label cache {cache} does not exist, and no records are named that could give the labels."
             if cache
             else "Neither records nor a label cache are named that could give the labels."
         )
-    labels = read_records(pattern)
+    source = files.identities(shards.list_shards(pattern)) if cache else None
+    known = _source(cache) if there else None
+    if known is not None and known == source:
+        return read_cache(cache)
+    labels = read_records(pattern, repeated)
+    if there and known is None and (difference := _difference(read_cache(cache), labels)):
+        raise UserError(
+            f'The label cache {cache} and the records of "{pattern}" disagree: {difference}; leave one of the two out, '
+            "or remove the cache."
+        )
+    if there and known is not None:
+        print(
+            f'warning: the label cache {cache} was made of other files than those of "{pattern}", or they have changed '
+            "since: it is made anew.",
+            file=sys.stderr,
+        )
     if cache:
-        labels.write_cache(cache)
+        if not there or known is not None:
+            labels.write_cache(cache)
+        if not repeated:  # What is wrong in the records shall be seen again.
+            files.write_json(_source_path(cache), {"sha256": _digest(cache), "files": source})
     return labels
+
+
+def _source_path(cache):
+    return f"{cache}.source.json"
+
+
+def _source(cache):
+    """The identities of the files that a cache was made of; None where it is not known."""
+    if not files.exists(_source_path(cache)):
+        return None
+    source = files.read_json(_source_path(cache))
+    return source.get("files") if isinstance(source, dict) and source.get("sha256") == _digest(cache) else None
+
+
+def _digest(path):
+    with files.open_file(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _difference(cached, labels):
+    """The first difference between two `RatedLabels` in words, "" where there is none."""
+    for class_id in sorted({*cached.classes, *labels.classes}):
+        pair = [own.ratings(class_id) for own in (cached, labels)]
+        for segment in sorted({*pair[0], *pair[1]}):
+            first, second = (_RATED[own.get(segment)] for own in pair)
+            if first != second:
+                name = segment.decode(errors="backslashreplace")
+                return f"class {class_id} of segment {name} is {first} in the cache and {second} in the records"
+    return ""

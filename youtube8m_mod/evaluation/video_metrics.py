@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from youtube8m_mod.errors import UserError
+
 GAP_TOP_K = 20  # Predictions of a video that count for the GAP.
 
 
@@ -40,6 +42,8 @@ def video_scores(labels, predictions):
         if video_id not in labels:
             unknown += 1
             continue
+        if video_id in predicted:
+            raise UserError(f'The predictions list the video "{video_id}" twice.')
         predicted.add(video_id)
         order = np.argsort(-values, kind="stable")
         truth = np.isin(classes[order], labels[video_id])

@@ -1,11 +1,9 @@
 """Lines of predictions as the starter code writes them: `VideoId,LabelConfidencePairs`."""
 
-import re
-
 import numpy as np
 
-from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.formats.lines import read_rows, shown
 from youtube8m_mod.localization.value_model import top_classes
 
 HEADER = "VideoId,LabelConfidencePairs"
@@ -33,31 +31,43 @@ def format_lines(ids, probabilities, top_k, classes=None):
     return lines
 
 
-def read_predictions(path):
+def read_predictions(path, repeated=None):
     """Yields (id str, classes int (n,), probabilities float64 (n,)) of every line of a predictions file.
 
-    A missing header is accepted. Raises `UserError` naming file and line for a line of another form.
+    A missing header is accepted.
+
+    Args:
+        repeated: a list that takes a sentence for each line whose id stands in an earlier one, which counts; None:
+            such a line is an error.
+
+    Raises:
+        UserError: naming file and line, for a line of another form or an id that is listed twice.
     """
-    with files.open_file(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.decode(errors="backslashreplace").rstrip("\r\n")
-            if not line or (number == 1 and line == HEADER):
-                continue
-            line_id, comma, pairs = line.partition(",")
-            values = pairs.split()
-            try:
-                if not (line_id and comma) or len(values) % 2:
-                    raise ValueError
-                classes = np.array([int(value) for value in values[::2]], np.int64)
-                probabilities = np.array(values[1::2], np.float64)
-                if not (
-                    np.isfinite(probabilities).all() and (classes >= 0).all() and len(set(values[::2])) == len(classes)
-                ):
-                    raise ValueError
-            except (ValueError, OverflowError):
-                shown = re.sub(r"(.{60}).+", r"\1...", line)
-                raise UserError(
-                    f"{path}, line {number}: expected <id>,<class> <probability> ... with each class once, "
-                    f'got "{shown}".'
-                ) from None
-            yield line_id, classes, probabilities
+    seen = {}
+    for number, cells in read_rows(path):
+        if number == 1 and b",".join(cells) == HEADER.encode():
+            continue
+        line_id, *rest = cells
+        values = rest[0].split() if rest else ()
+        try:
+            if not line_id or len(rest) != 1 or len(values) % 2:
+                raise ValueError
+            classes = np.array([int(value) for value in values[::2]], np.int64)
+            probabilities = np.array(values[1::2], np.float64)
+            if not (
+                np.isfinite(probabilities).all() and (classes >= 0).all() and len(set(values[::2])) == len(classes)
+            ):
+                raise ValueError
+        except (ValueError, OverflowError):
+            raise UserError(
+                f"{path}, line {number}: expected <id>,<class> <probability> ... with each class once, "
+                f'got "{shown(cells)}".'
+            ) from None
+        if line_id in seen:
+            sentence = f'{path}: the id "{shown(line_id)}" is listed twice, in lines {seen[line_id]} and {number}.'
+            if repeated is None:
+                raise UserError(sentence)
+            repeated.append(sentence)
+            continue
+        seen[line_id] = number
+        yield line_id.decode(errors="backslashreplace"), classes, probabilities

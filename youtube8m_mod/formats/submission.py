@@ -1,13 +1,10 @@
 """The challenge's submission: `Class,Segments`, a line of segment ids `<video id>:<start>` per class, best first."""
 
-import gzip
-import zlib
-
 import numpy as np
 
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.errors import UserError
+from youtube8m_mod.formats.lines import read_lines, split_cells
 
 HEADER = "Class,Segments"
 
@@ -50,17 +47,6 @@ def write_submission(path, class_ids, lists, video_ids, slots):
             file.write(b"%d,%s\n" % (class_id, ids.join(videos, starts)))
 
 
-def read_lines(path):
-    """Yields (line number, line with its end) as bytes; a gzip file, whatever its name, is unpacked on the way."""
-    with files.open_file(path, "rb") as file:
-        magic = file.read(2)
-        file.seek(0)
-        try:
-            yield from enumerate(gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file, 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(f"Cannot read {path}, a damaged gzip file: {error}.") from error
-
-
 def read_submission(path):
     """Yields (line number, class text, text of the ids with the line's end) of every line, as bytes.
 
@@ -69,7 +55,11 @@ def read_submission(path):
     """
     for number, line in read_lines(path):
         name, _, ids = line.partition(b",")
-        if ids or name.strip():
+        if b'"' in line:
+            end = line[len(line.rstrip(b"\r\n")) :]
+            name, *cells = split_cells(line)
+            ids = b",".join(cells).rstrip(b",") + end
+        if ids.strip() or name.strip():
             yield number, name.strip(), ids
 
 
