@@ -257,6 +257,25 @@ def test_damaged_file(tmp_path, change, position, reason, sentence):
     assert batches.counts.records == position + 1 + 5
 
 
+@pytest.mark.parametrize("position", [0, 3, 11])
+def test_records_behind_damage_are_counted_as_lost(tmp_path, position):
+    many = [record(f"v{number:02d}", 3 + number % 3) for number in range(24)]
+    other = write(tmp_path, "other.tfrecord", [record(f"w{number:02d}", 3 + number % 3) for number in range(600)])
+    path = write(tmp_path, "damaged.tfrecord", many)
+    data = open(path, "rb").read()
+    offset = sum(len(serialized) + 16 for serialized in many[:position])
+    (tmp_path / "damaged.tfrecord").write_bytes(flip(bytearray(data), offset + 40))
+    batches = Reader(f"{path},{other}", CONFIG, skip_bad_records=True, max_bad_share=0.05).read(64)
+    assert len(ids_of(batches)) == position + 600
+    counts = batches.counts
+    assert counts.bad == {"corrupt": 1} and counts.records == position + 1 + 600
+    assert abs(counts.lost - (24 - position - 1)) <= 1
+    assert f"Skipped 1 bad of {counts.records:,} records (corrupt 1) and lost about {counts.lost}" in counts.summary()
+    refused = Reader(f"{path},{other}", CONFIG, skip_bad_records=True, max_bad_share=0.01).read(64)
+    with pytest.raises(UserError, match="1 of .* records are bad and lost about .* more than the share 0.01"):
+        list(refused)
+
+
 def test_checksum_of_the_helper():
     """The huge length above is refused for its size, not for a wrong checksum of its header."""
     assert crc32c(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -286,10 +305,17 @@ def test_files_that_cannot_be_read(tmp_path):
             Reader(str(tmp_path / "secret"), CONFIG)
 
 
-def test_empty_file_among_others(tmp_path):
+def test_empty_file_among_others(tmp_path, capsys):
     (tmp_path / "a").write_bytes(b"")
     write(tmp_path, "b", [GOOD])
     assert ids_of(Reader(str(tmp_path / "?"), CONFIG).read(2, seed=1)) == ["good"]
+    assert f'warning: of 2 files that match "{tmp_path}/?" 1 hold no bytes: {tmp_path}/a.' in capsys.readouterr().err
+
+
+def test_each_glob_of_a_list_must_match(tmp_path):
+    write(tmp_path, "a", [GOOD])
+    with pytest.raises(UserError, match=f'No file matches "{tmp_path}/b\\*", a part of'):
+        Reader(f"{tmp_path}/a*,{tmp_path}/b*", CONFIG)
 
 
 def test_file_that_vanishes(tmp_path):

@@ -99,6 +99,7 @@ def _summary(paths, kind, counts, columns, classes, rated, seconds):
         "bytes": size,
         "records": counts.records,
         "bad": dict(counts.bad.most_common()),
+        "lost_behind_damage": counts.lost,  # About.
         "problems": [sentence for _, _, sentence in counts.problems],
     }
     if columns:

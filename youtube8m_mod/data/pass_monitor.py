@@ -23,6 +23,20 @@ class Counts:
     bad: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # Reason -> records skipped.
     problems: list = dataclasses.field(default_factory=list)  # The first of them: (path, record number, sentence).
     past_end: int = 0  # Rated segments that reach past the end of their video; missing frames are zeros.
+    whole: list = dataclasses.field(default_factory=lambda: [0, 0])  # Records, and bytes of them, that files gave.
+    damaged: list = dataclasses.field(default_factory=list)  # (records, bytes before the damage, bytes from it on).
+
+    @property
+    def lost(self):
+        """About how many records stand behind damage in their files, where nothing can be read: by the bytes there.
+
+        The record that is damaged is not among them: it is one of the bad ones.
+        """
+        total = 0
+        for count, before, left in self.damaged:
+            records, size = (count, before) if count else self.whole
+            total += max(round(left * records / size) - 1, 0) if size else 0
+        return total
 
     def summary(self):
         """A sentence for each thing worth telling; "" where there is none."""
@@ -30,8 +44,8 @@ class Counts:
         if self.bad:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common())
             told.append(
-                f"Skipped {sum(self.bad.values()):,} bad of {self.records:,} records ({reasons}), "
-                f"the first: {self.problems[0][2]}"
+                f"Skipped {sum(self.bad.values()):,} bad of {self.records:,} records ({reasons})"
+                f"{self.lost_in_words()}, the first: {self.problems[0][2]}"
             )
         if self.past_end:
             told.append(
@@ -39,6 +53,9 @@ class Counts:
                 "are read as zeros."
             )
         return " ".join(told)
+
+    def lost_in_words(self):
+        return f" and lost about {self.lost:,} that stand behind them" if self.lost else ""
 
 
 class PassMonitor:
@@ -96,9 +113,11 @@ class PassMonitor:
             if path not in self._malformed:
                 self._known.add(path)
             path = path.decode()
-            damaged = int(offset) != shards.size(path)
-            self.counts.records += int(count) + damaged
-            if damaged:
+            left = shards.size(path) - int(offset)
+            self.counts.records += int(count) + bool(left)
+            self.counts.whole = [self.counts.whole[0] + int(count), self.counts.whole[1] + int(offset)]
+            if left:
+                self.counts.damaged.append((int(count), int(offset), left))
                 reason, sentence = shards.damage(path, int(offset))
                 self._bad(reason, path, int(count), f"{path}, record {count}: {sentence}.")
             self._closed_files.add(path)
@@ -151,11 +170,12 @@ class PassMonitor:
         del self.counts.problems[self._kept :]
 
     def _judge(self, bad, least):
-        total = self.counts.records
-        if total >= least and bad > self._max_bad_share * total:
+        lost = self.counts.lost
+        total = self.counts.records + lost
+        if total >= least and bad + lost > self._max_bad_share * total:
             raise UserError(
-                f"{bad:,} of {total:,} records are bad, which is more than the share "
-                f"{self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0][2]}"
+                f"{bad:,} of {self.counts.records:,} records are bad{self.counts.lost_in_words()}, which is more than "
+                f"the share {self._max_bad_share:g} that may be skipped; the first: {self.counts.problems[0][2]}"
             )
 
     @contextlib.contextmanager
