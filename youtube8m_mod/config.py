@@ -93,6 +93,11 @@ class ModelConfig:
         return sum(self.feature_sizes)
 
     @property
+    def whitened_size(self):
+        """Leading values of a frame that are de-whitened: the first feature; "dbof" reads them as they are."""
+        return self.feature_sizes[0] if self.pooling == "nextvlad" else 0
+
+    @property
     def num_leaves(self):
         return math.prod(self.branching)
 

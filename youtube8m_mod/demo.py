@@ -171,12 +171,11 @@ class Demo:
         import numpy as np
 
         from youtube8m_mod.data.reader import Reader
-        from youtube8m_mod.inference.folded import fold
+        from youtube8m_mod.inference.folded import fold_checkpoint
         from youtube8m_mod.localization.segments import split_segments
-        from youtube8m_mod.training.checkpoints import load_model
+        from youtube8m_mod.training.run import Run
 
-        model, run = load_model(self.finetune_dir)
-        folded = fold(model)
+        run, folded = Run.load(self.finetune_dir), fold_checkpoint(self.finetune_dir)
         truth = files.read_json(f"{self.data_dir}/{TRUTH}")["videos"]
         videos = []
         for batch in Reader(f"{self.data_dir}/test*.tfrecord", run.model).read(1):

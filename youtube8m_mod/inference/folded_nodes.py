@@ -1,7 +1,7 @@
-"""The parts of a folded model: each takes a trained layer apart and keeps the weights that inference needs.
+"""The parts of a folded model: each reads the weights of a trained layer and keeps what inference needs.
 
 An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in float64 until it is multiplied into
-weights.
+weights. Each takes the `Weights` below its own place in the tree.
 """
 
 from typing import Any, NamedTuple
@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.models.mixture import Mixture
-from youtube8m_mod.models.nextvlad import DBoFModel
+from youtube8m_mod.layers.batch_norm import EPSILON
+from youtube8m_mod.models.nextvlad import pooling_name
+
+_BLOCK = 512  # Rows of a large kernel that are in float64 at a time.
 
 
 class Inputs(NamedTuple):
@@ -45,20 +47,28 @@ class Settings(NamedTuple):
     kernels_right: bool
 
 
-def fold_node(node, settings):
-    """The folded form of a layer of the tree: a function of `Inputs` that gives float32 logits `(batch, classes)`."""
-    if isinstance(node, Mixture):
-        return FoldedMixture(node, settings)
-    return (FoldedDBoF if isinstance(node, DBoFModel) else FoldedNeXtVLAD)(node, settings)
+def fold_node(config, depth, weights, settings):
+    """The folded form of a node of `config`'s tree: a function of `Inputs`, to float32 logits `(batch, classes)`.
+
+    Args:
+        config: a `ModelConfig`.
+        depth: levels above the node; 0 is the root.
+        weights: the `Weights` below the node.
+        settings: `Settings`.
+    """
+    if depth < len(config.branching):
+        return FoldedMixture(config, depth, weights, settings)
+    return (FoldedDBoF if config.pooling == "dbof" else FoldedNeXtVLAD)(config, weights, settings)
 
 
 class FoldedMixture(tf.Module):
     """A node below the root: its children, folded, and what mixes them."""
 
-    def __init__(self, mixture, settings):
+    def __init__(self, config, depth, weights, settings):
         super().__init__()
-        self.nodes = [fold_node(node, settings) for node in mixture.nodes]
-        self.mixing = FoldedMixing(mixture.mixing, settings)
+        children = range(config.branching[depth])
+        self.nodes = [fold_node(config, depth + 1, weights.below(str(index)), settings) for index in children]
+        self.mixing = FoldedMixing(config, len(self.nodes), weights.below("mixing"), settings)
 
     def __call__(self, inputs):
         return self.mixing(inputs, [node(inputs) for node in self.nodes])
@@ -67,9 +77,11 @@ class FoldedMixture(tf.Module):
 class FoldedMixing(tf.Module):
     """`LogitMixing` with its batch norm and the input's scaling in the kernel; float32."""
 
-    def __init__(self, mixing, settings):
+    def __init__(self, config, children, weights, settings):
         super().__init__()
-        kernel, bias = _dense(_array(mixing.kernel), _array(mixing.bias), _norm_map(mixing.norm))
+        size = config.feature_size
+        norm = _norm_map(weights.below("norm"), size)
+        kernel, bias = _dense(_float64(weights("kernel", size, children)), weights("bias", children), norm)
         self.kernel, self.bias = _variables(tf.float32, *_dense(kernel, bias, settings.input_map))
 
     def __call__(self, inputs, logits):
@@ -84,21 +96,25 @@ class FoldedPooling(tf.Module):
     where it narrows it: in both cases the narrower of the two.
     """
 
-    def __init__(self, pooling, input_map, dtype):
+    def __init__(self, size, width, groups, clusters, weights, input_map, dtype):
         super().__init__()
-        self.groups, self.clusters, self.group_width = pooling.groups, pooling.clusters, pooling.group_width
+        G, K = self.groups, self.clusters = groups, clusters
+        self.group_width = width // groups
         self.dtype = dtype
-        kernel, bias = _dense(_array(pooling.expansion_kernel), _array(pooling.expansion_bias), input_map)
-        scale, shift = _norm_map(pooling.assignment_norm)
-        projection = np.concatenate([_array(pooling.attention_kernel), _array(pooling.assignment_kernel) * scale], 1)
-        projection_bias = np.concatenate([_array(pooling.attention_bias), shift])
+        kernel, bias = _dense(
+            _float64(weights("expansion_kernel", size, width)), weights("expansion_bias", width), input_map
+        )
+        scale, shift = _norm_map(weights.below("assignment_norm"), G * K)
+        attention, assignment = weights("attention_kernel", width, G), weights("assignment_kernel", width, G * K)
+        projection = np.concatenate([attention, assignment * scale], axis=1)
+        projection_bias = np.concatenate([weights("attention_bias", G), shift])
         self.reads_input = kernel.shape[1] > kernel.shape[0]
         if self.reads_input:
             projection, projection_bias = kernel @ projection, bias @ projection + projection_bias
         self.kernel, self.bias, self.projection, self.projection_bias = _variables(
             dtype, kernel.T, bias, projection.T, projection_bias
         )
-        (self.centers,) = _variables(tf.float32, _array(pooling.centers))
+        (self.centers,) = _variables(tf.float32, weights("centers", 1, self.group_width, K))
 
     def __call__(self, frames, attended):
         G, K, F = self.groups, self.clusters, self.group_width
@@ -124,24 +140,34 @@ class FoldedPooling(tf.Module):
 class FoldedNeXtVLAD(tf.Module):
     """`NeXtVLADModel`: the poolings' output norms and the hidden norm are in the hidden layer's weights."""
 
-    def __init__(self, leaf, settings):
+    def __init__(self, config, weights, settings):
         super().__init__()
         self.dtype = settings.dtype
         self.project = _project if settings.kernels_right else _project_few
-        self.poolings, start = [], 0
-        for pooling, size in zip(leaf.poolings, leaf.config.feature_sizes):
-            input_map = [part[start : start + size] for part in settings.input_map]
-            self.poolings.append(FoldedPooling(pooling, input_map, settings.dtype))
-            start += size
-        output_map = np.concatenate([_norm_map(pooling.output_norm) for pooling in leaf.poolings], axis=1)
-        kernel, bias = _dense(_array(leaf.hidden.kernel), 0.0, output_map)
-        scale, shift = _norm_map(leaf.hidden_norm)
-        self.hidden, self.hidden_bias = _variables(settings.dtype, (kernel * scale).T, bias * scale + shift)
-        scale, shift = _norm_map(leaf.gating.norm)
-        self.squeeze, self.squeeze_bias, self.excite = _variables(
-            settings.dtype, _array(leaf.gating.squeeze) * scale, shift, _array(leaf.gating.excite)
+        self.poolings, output_maps, start = [], [], 0
+        for (name, size, groups, clusters), end in zip(config.streams, np.cumsum(config.feature_sizes)):
+            input_map = [part[start:end] for part in settings.input_map]
+            own, width = weights.below(pooling_name(name)), int(config.expansion * size)
+            self.poolings.append(FoldedPooling(size, width, groups, clusters, own, input_map, settings.dtype))
+            output_maps.append(_norm_map(own.below("output_norm"), width // groups * clusters))
+            start = end
+        output_map, hidden_size = np.concatenate(output_maps, axis=1), config.hidden_size
+        self.hidden, self.hidden_bias = _large_dense(
+            settings.dtype,
+            weights.below("hidden")("kernel", len(output_map[0]), hidden_size),
+            output_map,
+            _norm_map(weights.below("hidden_norm"), hidden_size),
         )
-        kernel, bias = _array(leaf.classifier.kernel), _array(leaf.classifier.bias)
+        gating, reduced = weights.below("gating"), hidden_size // config.gating_reduction
+        scale, shift = _norm_map(gating.below("norm"), reduced)
+        self.squeeze, self.squeeze_bias, self.excite = _variables(
+            settings.dtype,
+            gating("squeeze", hidden_size, reduced) * scale,
+            shift,
+            gating("excite", reduced, hidden_size),
+        )
+        classifier = weights.below("classifier")
+        kernel, bias = classifier("kernel", hidden_size, config.num_classes), classifier("bias", config.num_classes)
         if settings.classes is not None:
             kernel, bias = kernel[:, settings.classes], bias[settings.classes]
         # bfloat16 logits would tie: a class' ranking is over hundreds of thousands of them.
@@ -158,26 +184,33 @@ class FoldedNeXtVLAD(tf.Module):
 class FoldedDBoF(tf.Module):
     """`DBoFModel`: its batch norms are in the kernels beside them; frames are scaled by their own norm first."""
 
-    def __init__(self, leaf, settings):
+    def __init__(self, config, weights, settings):
         super().__init__()
-        bag, self.dtype, self.experts = leaf.bag, settings.dtype, leaf.classifier.experts
-        self.sampled_frames = bag.sampled_frames
-        kernel, bias = _dense(_array(bag.cluster_kernel), 0.0, _norm_map(bag.input_norm))
-        scale, shift = _norm_map(bag.cluster_norm)
+        size, clusters, hidden_size = config.feature_size, config.clusters, config.hidden_size
+        self.dtype, self.experts, self.sampled_frames = settings.dtype, config.experts, config.sampled_frames
+        bag, classifier = weights.below("bag"), weights.below("classifier")
+        input_norm, cluster_norm, hidden_norm = (
+            _norm_map(bag.below(name), width)
+            for name, width in (("input_norm", size), ("cluster_norm", clusters), ("hidden_norm", hidden_size))
+        )
+        kernel, bias = _dense(_float64(bag("cluster_kernel", size, clusters)), 0.0, input_norm)
+        scale, shift = cluster_norm
         self.cluster, self.cluster_bias = _variables(settings.dtype, kernel * scale, bias * scale + shift)
-        scale, shift = _norm_map(bag.hidden_norm)
-        self.hidden, self.hidden_bias = _variables(settings.dtype, _array(bag.hidden_kernel) * scale, shift)
+        scale, shift = hidden_norm
+        self.hidden, self.hidden_bias = _variables(
+            settings.dtype, bag("hidden_kernel", clusters, hidden_size) * scale, shift
+        )
 
-        def of_classes(weight, per_class):
-            parts = _array(weight).reshape(-1, leaf.classifier.num_classes, per_class)
+        def of_classes(name, rows, per_class):
+            weight = classifier(name, *rows, config.num_classes * per_class)
+            parts = weight.reshape(-1, config.num_classes, per_class)
             return (parts if settings.classes is None else parts[:, settings.classes]).reshape(len(parts), -1)
 
-        classifier = leaf.classifier
         self.gate, self.expert, self.expert_bias = _variables(
             tf.float32,
-            of_classes(classifier.gate_kernel, self.experts + 1),
-            of_classes(classifier.expert_kernel, self.experts),
-            of_classes(classifier.expert_bias, self.experts)[0],
+            of_classes("gate_kernel", (hidden_size,), self.experts + 1),
+            of_classes("expert_kernel", (hidden_size,), self.experts),
+            of_classes("expert_bias", (), self.experts)[0],
         )
 
     def __call__(self, inputs):
@@ -211,21 +244,36 @@ def _project_few(rows, kernel, bias):
     return tf.transpose(tf.matmul(kernel[tf.newaxis], rows[tf.newaxis], transpose_b=True)[0]) + bias
 
 
-def _array(weight):
-    return np.asarray(weight, np.float64)
+def _float64(weight):
+    return weight.astype(np.float64)
 
 
 def _variables(dtype, *values):
     return [tf.Variable(tf.cast(np.ascontiguousarray(value, np.float32), dtype), trainable=False) for value in values]
 
 
-def _norm_map(norm):
-    """The affine map that a batch norm is in inference."""
-    scale = _array(norm.gamma) / np.sqrt(_array(norm.moving_variance) + norm.epsilon)
-    return scale, _array(norm.beta) - _array(norm.moving_mean) * scale
+def _norm_map(weights, size):
+    """The affine map that a batch norm is in inference, from the `Weights` below it."""
+    scale = weights("gamma", size) / np.sqrt(_float64(weights("moving_variance", size)) + EPSILON)
+    return scale, weights("beta", size) - weights("moving_mean", size) * scale
 
 
 def _dense(kernel, bias, input_map):
     """(kernel, bias) of x -> (x * scale + shift) @ kernel + bias."""
     scale, shift = input_map
     return scale[:, None] * kernel, shift @ kernel + bias
+
+
+def _large_dense(dtype, kernel, input_map, output_map):
+    """Variables (kernel^T, bias) of x -> ((x * scale + shift) @ kernel) * output scale + output shift.
+
+    A block of rows at a time: the whole kernel in float64, in several steps, would be what the memory has to hold.
+    """
+    scale, shift = output_map
+    folded, bias = np.empty(kernel.shape[::-1], np.float32), np.zeros(kernel.shape[1])
+    for start in range(0, len(kernel), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        block, own_bias = _dense(_float64(kernel[rows]), 0.0, [part[rows] for part in input_map])
+        folded[:, rows] = (block * scale).T
+        bias += own_bias
+    return _variables(dtype, folded, bias * scale + shift)

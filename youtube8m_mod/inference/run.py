@@ -9,7 +9,7 @@ from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import MAX_FRAMES
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.class_lists import read_class_ids
-from youtube8m_mod.inference.folded import FoldedModel, fold
+from youtube8m_mod.inference.folded import FoldedModel, fold_checkpoint
 from youtube8m_mod.inference.localizer import Localizer, Outputs
 from youtube8m_mod.inference.options import InferenceOptions
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
@@ -125,9 +125,7 @@ class Inference(InferenceOptions):
                     f"The models of {train_dir} and {self.train_dir} must have the same {field}, got "
                     f"{getattr(run.model, field)} and {getattr(like, field)}."
                 )
-        phase = dataclasses.replace(run.phase, segments=segments)
-        model, _ = checkpoints.load_model(train_dir, self.placement, phase, precision="float32")
-        return fold(model, node, self.precision, classes)
+        return fold_checkpoint(train_dir, node, self.precision, classes, self.placement, segments=segments)
 
 
 @dataclasses.dataclass

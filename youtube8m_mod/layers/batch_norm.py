@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+EPSILON = 1e-3
+
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -17,7 +19,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def __init__(
-        self, unbiased_moving_variance: bool = False, momentum: float = 0.999, epsilon: float = 1e-3, **kwargs
+        self, unbiased_moving_variance: bool = False, momentum: float = 0.999, epsilon: float = EPSILON, **kwargs
     ):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
         self.unbiased_moving_variance = unbiased_moving_variance

@@ -11,6 +11,13 @@ DEQUANTIZE_OFFSET = 4 / 512 - 2
 WHITENED_OFFSET = 4 / 512  # What the dataset's quantiser added to its PCA features.
 
 
+def input_offset(width, whitened_size):
+    """float32 `(width,)`: what is subtracted from each dequantised value before it is scaled."""
+    offset = np.zeros(width, np.float32)
+    offset[:whitened_size] = WHITENED_OFFSET
+    return offset
+
+
 @keras.saving.register_keras_serializable("youtube8m_mod")
 class FeatureScaling(keras.layers.Layer):
     """Dequantises bytes, zeroes absent frames, undoes the PCA whitening of the first feature.
@@ -41,9 +48,7 @@ class FeatureScaling(keras.layers.Layer):
         if self.whitened_size > width:
             raise ValueError(f"Expected at least {self.whitened_size} features, got input shape {input_shape}.")
         self.scale = self.add_weight(name="scale", shape=(width,), initializer="ones", trainable=False)
-        offset = np.zeros(width, np.float32)
-        offset[: self.whitened_size] = WHITENED_OFFSET
-        self.offset = offset
+        self.offset = input_offset(width, self.whitened_size)
 
     def call(self, features, present_frames=None):
         quantized = keras.backend.standardize_dtype(features.dtype) == "uint8"

@@ -49,9 +49,8 @@ class MOD(keras.Model):
             unbiased_moving_variance=unbiased,
             momentum=phase.batch_norm_momentum,
         )
-        whitened = config.feature_sizes[0] if config.pooling == "nextvlad" else 0
         with self.placement.root():
-            self.scaling = FeatureScaling(whitened, name="scaling")
+            self.scaling = FeatureScaling(config.whitened_size, name="scaling")
         if config.branching:
             self.subtrees = []
             for index in range(config.branching[0]):

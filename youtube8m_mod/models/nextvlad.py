@@ -12,6 +12,11 @@ from youtube8m_mod.layers.projection import Projection
 from youtube8m_mod.tree import NodeOutput
 
 
+def pooling_name(feature):
+    """The name of a feature's `NeXtVLAD`; MediaPipe's features have names with slashes."""
+    return f"{feature.replace('/', '.')}_vlad"
+
+
 class NeXtVLADModel(keras.layers.Layer):
     """A NeXtVLAD pooling for each feature, a hidden layer, context gating, a logistic classifier (Fig. 5).
 
@@ -43,14 +48,7 @@ class NeXtVLADModel(keras.layers.Layer):
         policy = self.dtype_policy
         self.config = config
         self.poolings = [
-            NeXtVLAD(
-                groups,
-                clusters,
-                config.expansion,
-                momentum=momentum,
-                dtype=policy,
-                name=f"{name.replace('/', '.')}_vlad",
-            )  # MediaPipe's features have names with slashes.
+            NeXtVLAD(groups, clusters, config.expansion, momentum=momentum, dtype=policy, name=pooling_name(name))
             for name, _, groups, clusters in config.streams
         ]
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=policy)

@@ -135,7 +135,7 @@ def remove_partial(train_dir):
 
 
 def restore_latest(train_dir, model, optimizer=None, carry_step=True):
-    """Restores the newest checkpoint that is whole; a damaged one is told on stderr, and the one before is taken.
+    """Restores the newest checkpoint that is whole; see `newest`.
 
     Args:
         optimizer: a built `FusedAdam` to restore too, with the random state; None: the model alone.
@@ -148,13 +148,33 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True):
     Raises:
         UserError: where all checkpoints are damaged, or one is of another model.
     """
+
+    def restore(prefix, state):
+        _restore(prefix, model, optimizer, carry_step)
+        return state
+
+    return newest(train_dir, restore)
+
+
+def newest(train_dir, read):
+    """What `read` makes of the newest checkpoint that is whole.
+
+    A damaged one is told on stderr, and the one before is taken.
+
+    Args:
+        read: a function (prefix of the checkpoint's variables, state).
+
+    Returns:
+        what `read` returns, or None where the train_dir has no checkpoint.
+
+    Raises:
+        UserError: where all checkpoints are damaged, or one is of another model.
+    """
     found = steps(train_dir)
     for step in reversed(found):
         folder = _folder(train_dir, step)
         try:
-            state = _read_state(f"{folder}/state.json", step)
-            _restore(f"{folder}/variables", model, optimizer, carry_step)
-            return state
+            return read(f"{folder}/variables", _read_state(f"{folder}/state.json", step))
         except _PASSING as error:
             raise UserError(
                 f"Cannot read {folder}: {first_line(error)}; it may be whole, so nothing is done without it."
@@ -167,6 +187,31 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True):
                 file=sys.stderr,
             )
     return None
+
+
+class StoredVariables:
+    """The variables of a checkpoint, each read when it is asked for.
+
+    Args:
+        prefix: of the checkpoint's files.
+    """
+
+    def __init__(self, prefix):
+        self._reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+        self._shapes = self._reader.get_variable_to_shape_map()
+
+    def check(self, shapes):
+        """Raises an error of another model unless all of {path: shape} are there."""
+        if missing := [path for path in shapes if _key(path) not in self._shapes]:
+            raise _Mismatch(f"it lacks {len(missing)} variables of the model, {', '.join(missing[:5])} among them.")
+        for path, shape in shapes.items():
+            if list(shape) != self._shapes[_key(path)]:
+                raise _Mismatch(f"{path} has the shape {self._shapes[_key(path)]} there and {list(shape)} here.")
+
+    def read(self, path, shape):
+        """The array of a variable, after `check`."""
+        self.check({path: shape})
+        return self._reader.get_tensor(_key(path))
 
 
 def load_model(train_dir, placement=None, phase=None, precision=None):
@@ -254,14 +299,8 @@ def _restore(prefix, model, optimizer, carry_step):
             targets["model"] |= random_state(model)
         else:
             del targets["optimizer"]["step"]
-    shapes = tf.compat.v1.train.NewCheckpointReader(prefix).get_variable_to_shape_map()
     named = {f"{kind}/{path}": variable for kind, variables in targets.items() for path, variable in variables.items()}
-    stored = {path: _key(path) for path in named}
-    if missing := [path for path, key in stored.items() if key not in shapes]:
-        raise _Mismatch(f"it lacks {len(missing)} variables of the model, {', '.join(missing[:5])} among them.")
-    for path, variable in named.items():
-        if list(variable.shape) != shapes[stored[path]]:
-            raise _Mismatch(f"{path} has the shape {shapes[stored[path]]} there and {list(variable.shape)} here.")
+    StoredVariables(prefix).check({path: variable.shape for path, variable in named.items()})
     for part in _parts(targets):
         status = tf.train.Checkpoint(**part).read(prefix, CHECKPOINT_OPTIONS)
         status.assert_existing_objects_matched().expect_partial()

@@ -1,0 +1,37 @@
+"""Where folding takes its weights from: a model in memory, or a checkpoint, of which one weight at a time is read."""
+
+import tensorflow as tf
+
+from youtube8m_mod.training import checkpoints
+
+
+class Weights:
+    """Weights by name, below a path of the model.
+
+    Args:
+        read: a function (path, shape) -> float32 array.
+        path: what stands before each name.
+    """
+
+    def __init__(self, read, path=""):
+        self._read, self._path = read, path
+
+    def __call__(self, name, *shape):
+        """The float32 array of a weight; `shape` is what it must have."""
+        return self._read(f"{self._path}{name}", shape)
+
+    def below(self, name):
+        """The `Weights` one name further down."""
+        return Weights(self._read, f"{self._path}{name}/")
+
+
+def model_weights(model):
+    """The `Weights` of a `MOD`."""
+    variables = checkpoints.model_variables(model)
+    return Weights(lambda path, shape: tf.ensure_shape(variables[path], shape).numpy())
+
+
+def checkpoint_weights(prefix):
+    """The `Weights` of a checkpoint, by the prefix of its files; errors as `checkpoints.restore_latest` has them."""
+    stored = checkpoints.StoredVariables(prefix)
+    return Weights(lambda path, shape: stored.read(f"model/{path}", shape))
