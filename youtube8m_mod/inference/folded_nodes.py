@@ -4,6 +4,7 @@ An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in fl
 weights. Each takes the `Weights` below its own place in the tree.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ import tensorflow as tf
 from youtube8m_mod.layers.batch_norm import EPSILON
 from youtube8m_mod.models.nextvlad import pooling_name
 
-_BLOCK = 512  # Rows of a large kernel that are in float64 at a time.
+_BLOCK = 64  # Rows of a large kernel that are in float64 at a time: they stay in the cache.
+_ALIGNMENT = 64  # Bytes: what TensorFlow asks of memory that it takes over.
 
 
 class Inputs(NamedTuple):
@@ -249,7 +251,23 @@ def _float64(weight):
 
 
 def _variables(dtype, *values):
-    return [tf.Variable(tf.cast(np.ascontiguousarray(value, np.float32), dtype), trainable=False) for value in values]
+    return [_variable(dtype, _aligned(value.shape, value)) for value in values]
+
+
+def _variable(dtype, array):
+    """A variable that takes over the memory of an `_aligned` array: a copy of the largest would be held beside it."""
+    return tf.Variable(tf.cast(tf.experimental.dlpack.from_dlpack(array.__dlpack__()), dtype), trainable=False)
+
+
+def _aligned(shape, value=None):
+    """A float32 array, not filled or a copy of `value`, in memory as TensorFlow wants it."""
+    size = math.prod(shape)
+    memory = np.empty(size + _ALIGNMENT // 4, np.float32)
+    start = -memory.ctypes.data % _ALIGNMENT // 4
+    array = memory[start : start + size].reshape(shape)
+    if value is not None:
+        array[...] = value
+    return array
 
 
 def _norm_map(weights, size):
@@ -267,13 +285,14 @@ def _dense(kernel, bias, input_map):
 def _large_dense(dtype, kernel, input_map, output_map):
     """Variables (kernel^T, bias) of x -> ((x * scale + shift) @ kernel) * output scale + output shift.
 
-    A block of rows at a time: the whole kernel in float64, in several steps, would be what the memory has to hold.
+    A block of rows at a time: the whole kernel in float64 would take the time and the memory.
     """
     scale, shift = output_map
-    folded, bias = np.empty(kernel.shape[::-1], np.float32), np.zeros(kernel.shape[1])
+    folded, bias = _aligned(kernel.shape[::-1]), np.zeros(kernel.shape[1])
     for start in range(0, len(kernel), _BLOCK):
         rows = slice(start, start + _BLOCK)
         block, own_bias = _dense(_float64(kernel[rows]), 0.0, [part[rows] for part in input_map])
-        folded[:, rows] = (block * scale).T
         bias += own_bias
-    return _variables(dtype, folded, bias * scale + shift)
+        block *= scale
+        folded[:, rows] = block.T
+    return _variable(dtype, folded), *_variables(dtype, bias * scale + shift)
