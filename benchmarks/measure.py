@@ -9,6 +9,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod.processor import has_bfloat16
 from youtube8m_mod.terminal import format_table
 
 
@@ -69,11 +70,17 @@ def batch_of(config, batch_size, frames, segments, seed=0):
 
 
 def machine():
-    """The machine in a line."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    """The machine in a line, with what bfloat16 rows depend on."""
+    names = []
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
     cpu = names[0] if names else platform.processor()
-    return f"{cpu}, {os.cpu_count()} cores, TensorFlow {tf.__version__}"
+    bfloat16 = {True: "bfloat16 arithmetic", False: "no bfloat16 arithmetic (bfloat16 is slower than float32)"}
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {bfloat16.get(has_bfloat16(), 'bfloat16 arithmetic unknown')}, "
+        f"TensorFlow {tf.__version__}"
+    )
 
 
 def show(rows, notes=()):

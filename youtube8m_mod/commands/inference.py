@@ -26,7 +26,9 @@ def main(_):
             raise UserError(f"--{name} must be given.")
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
+    from youtube8m_mod.processor import warn_of_slow_precision
 
+    warn_of_slow_precision(FLAGS.precision)
     inference = Inference(**settings(InferenceOptions), placement=make_placement(FLAGS.devices))
     report_counts(inference.run())
 

@@ -80,6 +80,7 @@ def train(run, options):
     """Trains and prints the closing table."""
     from youtube8m_mod.distribution.cluster import worker_addresses
     from youtube8m_mod.distribution.placement import make_placement
+    from youtube8m_mod.processor import warn_of_slow_precision
     from youtube8m_mod.training.history import summary_table
     from youtube8m_mod.training.trainer import Trainer
 
@@ -89,6 +90,7 @@ def train(run, options):
         **{name: getattr(FLAGS, name) for name in names},
         workers=worker_addresses(FLAGS.cluster, os.environ.get("TF_CONFIG")),
     )
+    warn_of_slow_precision(run.precision)
     with placement.guard():
         trainer = Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placement)
         print(summary_table(trainer.train()))

@@ -1,0 +1,63 @@
+"""What the processor can do, as far as it decides which settings pay."""
+
+import os
+import subprocess
+import sys
+
+_CPUINFO = "/proc/cpuinfo"
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "avx10_1", "avx10_2", "bf16"}  # The last is ARM's name.
+# Limits that the user can put on oneDNN, which computes TensorFlow's products on x86, below what the processor has.
+_LIMITS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
+
+
+def has_bfloat16():
+    """Whether the processor multiplies bfloat16 numbers (AVX512_BF16, AMX, ARM's BF16); None where it does not say."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _LIMITS_WITHOUT_BFLOAT16:
+        return False
+    features = _features()
+    return None if features is None else bool(features & _BFLOAT16)
+
+
+def bfloat16_warning(precision):
+    """A sentence where `precision` asks for bfloat16 on a processor on which it is slower than float32; else None."""
+    if "bfloat16" not in precision or has_bfloat16() is not False or _has_gpu():
+        return None
+    return (
+        f"--precision={precision}: this processor has no bfloat16 arithmetic (expected AVX512_BF16, AMX or ARM's BF16), "
+        "so it will be slower than float32, about half as fast (docs/speed.md)."
+    )
+
+
+def warn_of_slow_precision(precision):
+    """Prints `bfloat16_warning`, where there is one, on stderr."""
+    if text := bfloat16_warning(precision):
+        print(f"warning: {text}", file=sys.stderr)
+
+
+def _features():
+    """Names of the features of the processor, lower case; None where the system does not list them."""
+    try:
+        with open(_CPUINFO, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() in ("flags", "Features"):
+                    return set(value.lower().split())
+        return None
+    except OSError:
+        return _apple_features() if sys.platform == "darwin" else None
+
+
+def _apple_features():
+    try:
+        text = subprocess.run(
+            ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True, timeout=5
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"bf16"} if text == "1" else set()
+
+
+def _has_gpu():
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
