@@ -50,6 +50,13 @@ class Demo:
         self.data_dir, self.pretrain_dir, self.finetune_dir, self.scores_dir = (
             f"{self.output_dir}/{name}" for name in ("data", "pretrain", "finetune", "scores")
         )
+        self.names_file = f"{self.data_dir}/{LABEL_NAMES}"
+        # What the finetuned root writes besides its submission, for a person and for other tools.
+        self.localised = {
+            "segment_predictions_file": f"{self.scores_dir}/segments.csv",
+            "video_predictions_file": f"{self.scores_dir}/videos.csv",
+            "timeline_file": f"{self.output_dir}/concepts.csv",
+        }
         self.num_classes = REAL_CLASSES if bank else SYNTHETIC_CLASSES
         self.seconds = {}
 
@@ -60,6 +67,7 @@ class Demo:
         self._timed("finetuning", self.finetune)
         rows = self.score()
         pictures = self.draw()
+        page = self.explore()
         seconds = time.monotonic() - started
         files.write_json(
             f"{self.output_dir}/results.json",
@@ -67,6 +75,7 @@ class Demo:
         )
         print("\n" + format_table(rows, {"name": "scores of segments", "map": "MAP@100,000", "seconds": "seconds"}))
         print(f"\n{seconds:.0f} s in all; {self.output_dir}/results.json, " + ", ".join(pictures))
+        print(f"\nThe test videos, concept by concept: open {page} in a browser.")
 
     def write_data(self):
         from youtube8m_mod.miniature.composition import Settings
@@ -116,9 +125,11 @@ class Demo:
         variants = (
             ("video-level dummy prediction", self.pretrain_dir, {"video_exponent": 1.0, "segment_exponent": 0.0}),
             ("pretrained model on segments", self.pretrain_dir, {}),
-            ("finetuned root", self.finetune_dir, {}),
+            ("finetuned root", self.finetune_dir, self.localised),
             (f"finetuned single leaf ({LEAF})", self.finetune_dir, {"node": LEAF}),
         )
+        if files.exists(self.names_file):
+            self.localised["label_names"] = self.names_file
         rows = []
         for number, (name, train_dir, settings) in enumerate(variants):
             started = time.monotonic()
@@ -159,12 +170,35 @@ class Demo:
         save_figure(timeline_figure(self.timelines(), self.label_names()), timelines)
         return losses, timelines
 
+    def explore(self):
+        """Writes the page of the test videos; returns its path."""
+        from youtube8m_mod.explore import outputs, page, truth
+
+        segments, videos = (self.localised[f"{kind}_predictions_file"] for kind in ("segment", "video"))
+        scenes, path = f"{self.data_dir}/{TRUTH}", f"{self.output_dir}/videos.html"
+        title = "Test videos of the demo"
+        self._say(
+            "python -m youtube8m_mod.explore",
+            segment_predictions_file=segments,
+            video_predictions_file=videos,
+            truth_file=scenes,
+            label_names=self.names_file if files.exists(self.names_file) else None,
+            title=title,
+            output=path,
+        )
+        contents = outputs.read_outputs(segments, videos, title=title)
+        contents.names = self.label_names()
+        truths = {}
+        truth.add_scenes(truths, scenes)
+        truth.attach(contents, truths)
+        page.write_page(path, contents)
+        return path
+
     def label_names(self):
-        path = f"{self.data_dir}/{LABEL_NAMES}"
-        if not files.exists(path):
-            return None
-        with files.open_file(path) as file:
-            return file.read().splitlines()
+        """{class: name}; none where the scenes are real ones."""
+        from youtube8m_mod.evaluation.summary import read_label_names
+
+        return read_label_names(self.names_file) if files.exists(self.names_file) else {}
 
     def timelines(self):
         """What `timeline_figure` draws, of the first test videos in which several rated classes come and go."""

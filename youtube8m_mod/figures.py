@@ -89,7 +89,7 @@ def timeline_figure(videos, names=None):
     Args:
         videos: list of dicts: "id"; "starts" (n,) of the segments, s; "classes", ids to show; "probabilities"
             (n, number of classes shown); "scenes", the truth: dicts with "start", "end" (s) and "labels".
-        names: list of class names, or None.
+        names: {class: name}, or None.
     """
     figure, panels = new_figure(len(videos), 1, (10, 2.1 * len(videos)))
     for axes, video in zip(panels[:, 0], videos):
@@ -97,7 +97,7 @@ def timeline_figure(videos, names=None):
         height = 0.09
         for row, class_id in enumerate(video["classes"]):
             colour = COLOURS[row % len(COLOURS)]
-            name = names[class_id] if names and class_id < len(names) else f"class {class_id}"
+            name = (names or {}).get(class_id) or f"class {class_id}"
             edges = np.append(video["starts"], min(video["starts"][-1] + 5, end))
             axes.stairs(video["probabilities"][:, row], edges, color=colour, linewidth=1.8, label=name, baseline=None)
             spans = [

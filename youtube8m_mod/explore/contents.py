@@ -53,6 +53,25 @@ class Video:
         grid[segments, places] = values
         return cls(video_id, columns, grid)
 
+    @classmethod
+    def of_arrays(cls, ids, starts, classes, values):
+        """The videos of all their segments, in order of their first one.
+
+        Args:
+            ids: bytes (n,); starts: int (n,), multiples of 5.
+            classes: int (C,); values: float (n, C).
+        """
+        rows = {}
+        for row, video_id in enumerate(ids.tolist()):
+            rows.setdefault(video_id, []).append(row)
+        videos = []
+        for video_id, own in rows.items():
+            segments = starts[own] // SEGMENT_FRAMES
+            grid = np.full((segments.max() + 1, len(classes)), np.nan, np.float32)
+            grid[segments] = values[own]
+            videos.append(cls(video_id.decode(errors="backslashreplace"), np.asarray(classes), grid))
+        return videos
+
     @property
     def num_segments(self):
         """Of the grid, on which all of the truth has its place too."""

@@ -10,6 +10,9 @@ import numpy as np
 
 from youtube8m_mod import files, overrides
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.explore import truth
+from youtube8m_mod.explore.contents import PROBABILITY, Contents, Video, best_segments
+from youtube8m_mod.explore.page import write_page
 from youtube8m_mod.figures import save_figure, timeline_figure
 from youtube8m_mod.formats.arrays import read_arrays
 from youtube8m_mod.miniature.writer import TRUTH
@@ -19,6 +22,7 @@ from youtube8m_mod.reproduce.schedule import key
 from youtube8m_mod.reproduce.work import SEGMENTS
 from youtube8m_mod.terminal import format_table
 
+_PAGE = "videos.html"  # Beside the report.
 _TIMELINES = "finetune_mod_nextvlad_T20"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222; }
@@ -34,12 +38,12 @@ pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 12px; }
 
 
 def write(place, results, seeds, label_names=None):
-    """Writes report.html, tables.md, tables.json and figures/*.png into the place.
+    """Writes report.html, videos.html, tables.md, tables.json and figures/*.png into the place.
 
     Args:
         results: `schedule.Results`; the tables hold all of its seeds.
         seeds: the first one's logs and videos are shown.
-        label_names: list of class names for the timelines, or None.
+        label_names: {class: name} for the timelines and the page, or None.
 
     Returns:
         the tables as text.
@@ -58,9 +62,10 @@ def write(place, results, seeds, label_names=None):
     with files.write_file(os.path.join(place.output_dir, "tables.md")) as file:
         file.write("\n".join(_markdown(made, words)))
     files.write_json(os.path.join(place.output_dir, "tables.json"), {"tables": made, "words": words})
+    page = _write_page(place, entries, seeds[0], label_names)
     path = os.path.join(place.output_dir, "report.html")
     with files.write_file(path) as file:
-        file.write(_html(place, entries, made, words, figures))
+        file.write(_html(place, entries, made, words, figures, page))
     return "\n\n".join(f"{title}\n{format_table(rows)}" for title, rows in made.items()) + f"\n\nReport: {path}"
 
 
@@ -145,7 +150,23 @@ def _markdown(made, words):
     return lines
 
 
-def _html(place, entries, made, words, figures):
+def _write_page(place, entries, seed, label_names):
+    """Writes the page of the test videos, localised by the finetuned MOD; returns its name, None without any."""
+    training = TRAININGS[_TIMELINES]
+    path = os.path.join(place.folder(training, seed), SEGMENTS)
+    if key(_TIMELINES, seed) not in entries or not files.exists(path):
+        return None
+    videos = Video.of_arrays(*read_arrays(path, ("ids", "starts", "classes", "probabilities")).values())
+    contents = Contents("Test videos localised by the finetuned MOD", PROBABILITY, videos, best_segments(videos, 100))
+    contents.names = label_names or {}
+    truths = {}
+    truth.add_scenes(truths, os.path.join(place.dataset(training, seed), TRUTH))
+    truth.attach(contents, truths)
+    write_page(os.path.join(place.output_dir, _PAGE), contents)
+    return _PAGE
+
+
+def _html(place, entries, made, words, figures, page):
     seeds = sorted({int(name.rpartition("/")[2]) for name in entries})
     features = "Scenes are real video-level records." if place.bank else "Scenes are synthetic."
     parts = [
@@ -178,6 +199,8 @@ def _html(place, entries, made, words, figures):
             f"<figure><img alt='{html.escape(caption)}' src='data:image/png;base64,{_png(figure)}'>"
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
+    if page:
+        parts.append(f"<p><a href='{page}'>All test videos, concept by concept, and the best segments of each</a></p>")
     scale = json.dumps(overrides.to_dict(place.scale) | {"bank": place.bank, "bank_test": place.bank_test}, indent=2)
     parts += [
         "<h2>Settings of every training</h2>",
