@@ -23,8 +23,8 @@ def bfloat16_warning(precision):
     if "bfloat16" not in precision or has_bfloat16() is not False or _has_gpu():
         return None
     return (
-        f"--precision={precision}: this processor has no bfloat16 arithmetic (expected AVX512_BF16, AMX or ARM's BF16), "
-        "so it will be slower than float32, about half as fast (docs/speed.md)."
+        f"--precision={precision}: this processor has no bfloat16 arithmetic (expected AVX512_BF16, AMX or ARM's "
+        "BF16), so it will be slower than float32, about half as fast (docs/speed.md)."
     )
 
 
