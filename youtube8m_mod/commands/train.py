@@ -61,6 +61,7 @@ def define_training_flags(phase):
     flags.DEFINE_integer("logical_gpu_megabytes", 4096, "Memory of each of them.")
     flags.DEFINE_bool("start_new_model", False, "Begin anew: remove what the train_dir holds.")
     flags.DEFINE_bool("skip_bad_records", False, "Count and skip bad records in place of stopping.")
+    flags.DEFINE_bool("accept_changed_data", False, "Go on with other training files than the run began with.")
 
 
 def phase_overrides(phase, texts):
@@ -72,7 +73,14 @@ def phase_overrides(phase, texts):
 def training_options(**more):
     from youtube8m_mod.training.trainer import TrainingOptions
 
-    names = ("checkpoint_steps", "keep_checkpoints", "log_steps", "start_new_model", "skip_bad_records")
+    names = (
+        "checkpoint_steps",
+        "keep_checkpoints",
+        "log_steps",
+        "start_new_model",
+        "skip_bad_records",
+        "accept_changed_data",
+    )
     return TrainingOptions(**{name: getattr(FLAGS, name) for name in names}, **more)
 
 

@@ -5,6 +5,7 @@ and `state.json` with the place in the data. It is written beside and renamed, s
 renaming a folder is no single act (object stores), `state.json` comes last and makes it one.
 """
 
+import hashlib
 import re
 import sys
 import uuid
@@ -39,6 +40,15 @@ def steps(train_dir):
     """Steps of the checkpoints in a train_dir, ascending."""
     matches = (re.fullmatch(r"checkpoint-(\d{8,})", name) for name in files.list_dir(train_dir))
     return sorted(int(match[1]) for match in matches if match)
+
+
+def fingerprint(train_dir, step):
+    """What tells a checkpoint from others of its step: a digest of the checksums of all its tensors."""
+    path = f"{_folder(train_dir, step)}/variables.index"
+    if not files.exists(path):
+        return ""
+    with files.open_file(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def new_state(step=0, examples=0):

@@ -19,7 +19,9 @@ class Run:
         model, phase: the configurations.
         seed: of weights, dropout and the order of the data.
         precision: "float32" or "mixed_bfloat16".
-        started_from: train_dir whose weights the run started from; None: from scratch.
+        started_from: train_dir whose weights the run started from, absolute once the run has begun; None: from scratch.
+        started_step, started_fingerprint: which checkpoint that was; None: not known.
+        data_files: {absolute path of a training file: [bytes, time of the last change in ns]}; None: not known.
         classes: classes rated in the training segments, ascending; None in pretraining.
     """
 
@@ -29,6 +31,9 @@ class Run:
     precision: str = "float32"
     started_from: str | None = None
     classes: list[int] | None = None
+    started_step: int | None = None
+    started_fingerprint: str | None = None
+    data_files: dict[str, list[int]] | None = None
 
     def __post_init__(self):
         if type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED:
@@ -37,6 +42,14 @@ class Run:
             raise UserError(f'precision must be "float32" or "mixed_bfloat16", got {self.precision!r}.')
         if not isinstance(self.started_from, (str, type(None))):
             raise UserError(f"started_from must be the path of a train_dir or null, got {self.started_from!r}.")
+        if type(self.started_step) not in (int, type(None)):
+            raise UserError(f"started_step must be an integer or null, got {self.started_step!r}.")
+        if not isinstance(self.started_fingerprint, (str, type(None))):
+            raise UserError(f"started_fingerprint must be text or null, got {self.started_fingerprint!r}.")
+        if not isinstance(self.data_files, (dict, type(None))) or not all(
+            isinstance(value, list) and [*map(type, value)] == [int, int] for value in (self.data_files or {}).values()
+        ):
+            raise UserError("data_files must hold bytes and time of each training file, or be null.")
         classes = [] if self.classes is None else self.classes
         if not isinstance(classes, list) or not all(
             type(label) is int and 0 <= label < self.model.num_classes for label in classes
@@ -59,8 +72,9 @@ class Run:
         if not files.exists(path):
             raise UserError(f"{train_dir} is not a train_dir: {path} does not exist.")
         values = files.read_json(path)
-        if not isinstance(values, dict) or set(values) != {field.name for field in dataclasses.fields(cls)}:
-            raise UserError(f"{path} must hold the fields {', '.join(f.name for f in dataclasses.fields(cls))}.")
+        names = [field.name for field in dataclasses.fields(cls)]  # Those after `classes` came later.
+        if not isinstance(values, dict) or not set(names[: names.index("classes") + 1]) <= set(values) <= set(names):
+            raise UserError(f"{path} must hold the fields {', '.join(names)}.")
         values["model"] = from_dict(ModelConfig, values["model"], path)
         values["phase"] = from_dict(PhaseConfig, values["phase"], path)
         try:
@@ -73,9 +87,12 @@ class Run:
         found = {**differences(earlier.model, self.model), **differences(earlier.phase, self.phase)}
         found |= {
             name: (getattr(earlier, name), getattr(self, name))
-            for name in ("seed", "precision", "started_from")
+            for name in ("seed", "precision")
             if getattr(earlier, name) != getattr(self, name)
         }
+        places = [started and files.absolute(started) for started in (earlier.started_from, self.started_from)]
+        if places[0] != places[1]:
+            found["started_from"] = earlier.started_from, self.started_from
         found = {name: values for name, values in found.items() if name not in _FREE_FIELDS}
         if found:
             listed = ", ".join(f"{name} (there {old!r}, now {new!r})" for name, (old, new) in found.items())

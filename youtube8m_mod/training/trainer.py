@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import fnmatch
-import os
 import signal
 import time
 
@@ -22,12 +20,10 @@ from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import History, Interval
 from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
 from youtube8m_mod.training.placement_report import ReportedStep
-from youtube8m_mod.training.run import Run
+from youtube8m_mod.training.train_dir import note_start, prepare
 
 DEFAULT_CHECKPOINT_STEPS = 1000
 _CHECKPOINT_SHARE = 0.02  # Of the time, at the default interval.
-# Of a train_dir, to be removed in this order: while there are checkpoints, there is a run.json.
-_CONTENTS = ("checkpoint-*", "partial-*", "history.jsonl", "events", "placement.json", "run.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +37,7 @@ class TrainingOptions:
         log_steps: a line of averages every so many steps.
         start_new_model: begin anew, removing what the train_dir holds.
         skip_bad_records: count and skip bad records in place of stopping.
+        accept_changed_data: go on with other training files than those that the run in the train_dir began with.
         eigenvalues: path of the PCA eigenvalues; None: a scale of one.
     """
 
@@ -49,6 +46,7 @@ class TrainingOptions:
     log_steps: int = 100
     start_new_model: bool = False
     skip_bad_records: bool = False
+    accept_changed_data: bool = False
     eigenvalues: str | None = None
 
     def __post_init__(self):
@@ -72,7 +70,7 @@ class Trainer:
     """
 
     def __init__(self, run, train_dir, data_pattern, options=TrainingOptions(), placement=None):
-        self.run, self.train_dir, self.options = run, train_dir, options
+        self.run, self.train_dir, self.options = run, files.expand(train_dir), options
         if run.phase.num_epochs is None and run.phase.max_steps is None:
             raise UserError("Training needs an end: num_epochs or max_steps.")
         placement, phase = placement or Placement(), run.phase
@@ -84,7 +82,7 @@ class Trainer:
             if hasattr(data_pattern, "read")
             else Reader(data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
         )
-        self._prepare_train_dir()
+        self.lock = prepare(run, self.train_dir, options, getattr(self.reader, "paths", None))
         checkpoints.seed_everything(run.seed)
         with placement.variables():
             self.model = MOD(run.model, phase, placement, run.precision, run.seed)
@@ -100,7 +98,7 @@ class Trainer:
             self.optimizer.build(self.model.ordered_trainable_variables)
         self.state = self._initial_state()
         self.step_function = ReportedStep(
-            placement.step(self._train_step), self.model, self.optimizer, f"{train_dir}/placement.json"
+            placement.step(self._train_step), self.model, self.optimizer, f"{self.train_dir}/placement.json"
         )
         self.term_names = None
         self.checkpoint_seconds = 0.0
@@ -120,7 +118,7 @@ class Trainer:
         started, first_step = time.monotonic(), self.state["step"]
         max_steps = self.run.phase.max_steps
         bar = progress(total=max_steps, initial=first_step, unit="step", description=self.run.phase.name)
-        with bar, History(self.train_dir, first_step) as history, self._signals():
+        with self.lock, bar, History(self.train_dir, first_step) as history, self._signals():
             averages = history.last
             interval = Interval(self.state["interval"])
             for batch in examples.batches(self.reader, self.run.phase, self.run.seed, self.state):
@@ -143,23 +141,6 @@ class Trainer:
             **(averages or {}),
         }
 
-    def _prepare_train_dir(self):
-        if self.run.started_from and os.path.normpath(self.run.started_from) == os.path.normpath(self.train_dir):
-            raise UserError(f"A run that starts from {self.run.started_from} needs a --train_dir of its own.")
-        files.make_dirs(self.train_dir)
-        if self.options.start_new_model:
-            for pattern in _CONTENTS:
-                for name in fnmatch.filter(files.list_dir(self.train_dir), pattern):
-                    files.remove(f"{self.train_dir}/{name}")
-        checkpoints.remove_partial(self.train_dir)
-        if files.exists(f"{self.train_dir}/run.json"):
-            earlier = Run.load(self.train_dir)
-            self.run.check_continues(earlier, self.train_dir)
-            self.run.classes = earlier.classes
-        elif checkpoints.steps(self.train_dir):
-            raise UserError(f"{self.train_dir} holds checkpoints but no run.json; use another --train_dir.")
-        self.run.save(self.train_dir)
-
     def _initial_state(self):
         """The state of the last checkpoint; without one, that of a new run."""
         state = checkpoints.restore_latest(self.train_dir, self.model, self.optimizer)
@@ -170,6 +151,7 @@ class Trainer:
             started = checkpoints.restore_latest(self.run.started_from, self.model, self.optimizer, carry_step=False)
             if started is None:
                 raise UserError(f"{self.run.started_from} holds no checkpoint to start from.")
+            note_start(self.run, self.train_dir, started["step"])
         elif self.options.eigenvalues:
             checkpoints.set_eigenvalues(self.model, self.options.eigenvalues)
         return checkpoints.new_state()
@@ -224,6 +206,7 @@ class Trainer:
         if self._saved_step == self.state["step"]:
             return
         started = time.monotonic()
+        self.lock.check()
         self.run.save(self.train_dir)
         checkpoints.save(self.train_dir, self.model, self.optimizer, self.state, self.options.keep_checkpoints)
         self._saved_step, self._last_checkpoint = self.state["step"], time.monotonic()
