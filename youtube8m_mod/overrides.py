@@ -38,13 +38,18 @@ def check_types(config):
             raise UserError(f"{field.name} must be at most {_LARGEST}, got {value!r}.")
 
 
-def override(config, overrides):
+def override(config, overrides, once=False):
     """`config` with fields replaced.
 
     Args:
-        overrides: "field=value" strings, as a command line gives them (tuples as `4x3` or `1024,128`),
-            (field, value) pairs, or a dict. A field that is given twice must have the same value.
+        overrides: "field=value" strings, as a command line gives them (tuples as `4x3` or `1024,128`), (field, value)
+            pairs, or a dict.
+        once: a field that is given twice must have the same value; otherwise the last one counts.
     """
+    return dataclasses.replace(config, **_values(config, overrides, once))
+
+
+def _values(config, overrides, once):
     values = {}
     fields = {field.name: field for field in dataclasses.fields(config) if field.name != "name"}
     for item in overrides.items() if isinstance(overrides, dict) else overrides:
@@ -52,14 +57,14 @@ def override(config, overrides):
         if not _ or name not in fields:
             raise UserError(f'"{item}" must be field=value with one of the fields {", ".join(fields)}.')
         value = _parse(fields[name], text) if isinstance(text, str) else text
-        if name in values and values[name] != value:
+        if once and name in values and values[name] != value:
             raise UserError(f"{name} is given twice, as {_text(values[name])} and as {_text(value)}.")
         values[name] = value
-    return dataclasses.replace(config, **values)
+    return values
 
 
 def split_overrides(overrides, model, phase):
-    """Sorts "field=value" strings to the dataclass that has the field: (for the model, for the phase)."""
+    """Sorts "field=value" strings, each field once, to the dataclass that has it: (for the model, for the phase)."""
     names = [{field.name for field in dataclasses.fields(config)} - {"name"} for config in (model, phase)]
     sorted_overrides = ([], [])
     for text in overrides:
@@ -69,6 +74,8 @@ def split_overrides(overrides, model, phase):
                 f'"{text}" must be field=value with one of the fields {", ".join(sorted(names[0] | names[1]))}.'
             )
         sorted_overrides[owner[0]].append(text)
+    for config, texts in zip((model, phase), sorted_overrides):
+        _values(config, texts, once=True)
     return sorted_overrides
 
 

@@ -148,6 +148,7 @@ def test_flags_and_fields_that_clash(name, arguments, message, tmp_path):
 
 def test_a_field_may_be_given_twice_alike():
     model = MODELS["nextvlad"]
-    assert overrides.override(model, ["clusters=8", "clusters=8", ("clusters", 8)]).clusters == 8
+    assert overrides.override(model, ["clusters=8", "clusters=8", ("clusters", 8)], once=True).clusters == 8
+    assert overrides.override(model, ["clusters=16", "clusters=8"]).clusters == 8
     with pytest.raises(UserError, match="feature_sizes is given twice, as 8,4 and as 8,5"):
-        overrides.override(model, ["feature_sizes=8,4", "feature_sizes=8x5"])
+        overrides.override(model, ["feature_sizes=8,4", "feature_sizes=8x5"], once=True)

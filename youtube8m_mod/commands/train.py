@@ -67,7 +67,7 @@ def define_training_flags(phase):
 def phase_overrides(phase, texts):
     """The phase with the flags and the --set texts that name its fields."""
     named = {name: FLAGS[name].value for name in _PHASE_FLAGS if FLAGS[name].value is not None}
-    return overrides.override(phase, [*named.items(), *texts])
+    return overrides.override(phase, [*named.items(), *texts], once=True)
 
 
 def training_options(**more):
@@ -106,8 +106,8 @@ def train(run, options):
 
 def new_model(texts):
     """(`ModelConfig` of the flags and the --set texts that name its fields, path of the eigenvalues or None)."""
-    model = config.model_config(
-        FLAGS.model,
+    model = overrides.override(
+        config.model_config(FLAGS.model),
         [
             *(
                 f"{name}={','.join(getattr(FLAGS, name))}"
@@ -116,6 +116,7 @@ def new_model(texts):
             ),
             *texts,
         ],
+        once=True,
     )
     if FLAGS.rgb_eigenvalues is None:
         raise UserError(
