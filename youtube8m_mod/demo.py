@@ -55,6 +55,7 @@ class Demo:
         self.localised = {
             "segment_predictions_file": f"{self.scores_dir}/segments.csv",
             "video_predictions_file": f"{self.scores_dir}/videos.csv",
+            "segment_candidates": True,
             "timeline_file": f"{self.output_dir}/concepts.csv",
         }
         self.num_classes = REAL_CLASSES if bank else SYNTHETIC_CLASSES

@@ -363,3 +363,19 @@ def test_another_threshold_is_another_run(data, tmp_path):
         localizer(data, outputs, segment=FakeModel(CLASS_IDS, fail_after=0)).run()
     with pytest.raises(UserError, match="differs in timeline_threshold"):
         localizer(data, outputs, timeline_threshold=0.6).run()
+
+
+def test_segments_with_the_candidates_of_their_video(data, tmp_path):
+    """Each segment has a probability of each candidate: the same as where all classes are listed."""
+    found = {}
+    for name, changes in (("all", {"top_k": CLASSES}), ("candidates", {"segment_candidates": True})):
+        outputs = outputs_in(tmp_path / name)
+        localizer(data, outputs, dataclasses.replace(CONFIG, **changes)).run()
+        found[name] = {key: dict(zip(*values)) for key, *values in read_predictions(outputs.segment_predictions)}
+    videos = {video_id: set(classes) for video_id, classes, _ in read_predictions(outputs.video_predictions)}
+    for segment_id, values in found["candidates"].items():
+        assert values.keys() == videos[segment_id.rpartition(":")[0]] & set(CLASS_IDS)
+        assert values.items() <= found["all"][segment_id].items()
+    assert found["candidates"].keys() == found["all"].keys()
+    with pytest.raises(UserError, match="segment_candidates asks for candidates"):
+        dataclasses.replace(CONFIG, candidates=False, segment_candidates=True)

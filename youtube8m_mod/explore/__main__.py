@@ -26,6 +26,7 @@ _WITHOUT = (
     "timeline_file",
     "timeline_threshold",
     "label_names",
+    "segment_candidates",
     "segment_max_pred",
     "fill",
     "fill_empty",
@@ -106,6 +107,7 @@ def localise(options):
     inference = Inference(
         segment_predictions_file=segments,
         video_predictions_file=videos if FLAGS.candidates else None,
+        segment_candidates=FLAGS.candidates,  # So that a strip has a value everywhere.
         placement=make_placement(FLAGS.devices),
         **settings(InferenceOptions, without=_WITHOUT),
     )

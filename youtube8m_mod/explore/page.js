@@ -142,6 +142,8 @@
   const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const short = (text, length) => (text.length > length ? text.slice(0, length - 1) + "…" : text);
   let redraw = null;
+  // The library stands behind this script: lists and texts are there before it is read.
+  const whenLoaded = (draw) => (window.Plotly ? draw() : addEventListener("DOMContentLoaded", draw, { once: true }));
 
   function showVideo(v, c, segment) {
     const video = videos[v];
@@ -244,16 +246,18 @@
       redraw = null;
       return;
     }
-    redraw();
     const pointed = (event) => event.points.find((point) => point.curveNumber === 0);
-    chart.on("plotly_hover", (event) => {
-      const point = pointed(event);
-      if (point) read({ row: Math.round(point.y), segment: Math.floor(point.x / seconds) });
-    });
-    chart.on("plotly_unhover", () => cursor && read(cursor));
-    chart.on("plotly_click", (event) => {
-      const point = pointed(event);
-      if (point) move(Math.round(point.y), Math.floor(point.x / seconds));
+    whenLoaded(() => {
+      redraw();
+      chart.on("plotly_hover", (event) => {
+        const point = pointed(event);
+        if (point) read({ row: Math.round(point.y), segment: Math.floor(point.x / seconds) });
+      });
+      chart.on("plotly_unhover", () => cursor && read(cursor));
+      chart.on("plotly_click", (event) => {
+        const point = pointed(event);
+        if (point) move(Math.round(point.y), Math.floor(point.x / seconds));
+      });
     });
     chart.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -Infinity], End: [0, Infinity] };
@@ -330,7 +334,7 @@
   function applyTheme() {
     const chosen = find("theme").value;
     document.documentElement.dataset.theme = chosen === "auto" ? (dark.matches ? "dark" : "light") : chosen;
-    if (redraw) redraw();
+    if (redraw && window.Plotly) redraw();
   }
   find("theme").addEventListener("change", () => {
     try { localStorage.setItem("youtube8m_mod-theme", find("theme").value); } catch { /* Not every browser keeps it for a file. */ }
@@ -341,7 +345,7 @@
 
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (redraw && innerWidth !== width) redraw();
+    if (redraw && window.Plotly && innerWidth !== width) redraw();
     width = innerWidth;
   });
 
@@ -349,5 +353,7 @@
   applyTheme();
   showTab(location.hash.startsWith("#class=") ? "classes" : "videos");
   show();
-  document.documentElement.dataset.drawn = Math.round(performance.now()); // Milliseconds to the first drawing.
+  const now = () => Math.round(performance.now()); // Milliseconds since the page was opened.
+  document.documentElement.dataset.listed = now();
+  whenLoaded(() => { document.documentElement.dataset.drawn = now(); });
 })();

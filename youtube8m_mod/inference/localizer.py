@@ -22,6 +22,7 @@ from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES
 from youtube8m_mod.localization.ranked_lists import Localization
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.localization.timelines import join_segments, segment_values
+from youtube8m_mod.localization.value_model import candidate_columns
 
 _MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
 _GROUP_BYTES = 64 << 20  # Input files are done in groups of about so many bytes: small ones would not fill a batch.
@@ -187,8 +188,11 @@ class Localizer:
                         localization.add(video_id, int(count), video, own)
                     if SEGMENT_LINES in lines:
                         names = [f"{_texts([video_id])[0]}:{SEGMENT_FRAMES * row}" for row in range(len(own))]
+                        listed = slice(None)
+                        if self.config.segment_candidates:
+                            listed = candidate_columns(video, self.class_ids, self.config.top_k)
                         lines[SEGMENT_LINES][video_id] = "".join(
-                            format_lines(names, own, self.config.top_k, self.class_ids)
+                            format_lines(names, own[:, listed], self.config.top_k, self.class_ids[listed])
                         )
                     if TIMELINES in lines:
                         classes, values = segment_values(video, own, self.class_ids, self.config)

@@ -8,7 +8,7 @@ from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.localization.fallback import Fallback
 from youtube8m_mod.localization.ranking import SLOTS, TopK
-from youtube8m_mod.localization.value_model import top_classes, value_model
+from youtube8m_mod.localization.value_model import candidate_columns, top_classes, value_model
 from youtube8m_mod.overrides import setting
 
 
@@ -33,6 +33,9 @@ class LocalizationConfig:
         "their probability, as the original's inference script.",
         True,
     )
+    segment_candidates: bool = setting(
+        "Predictions of segments are of their video's candidates, in place of the segment's own top_k classes.", False
+    )
     fill: bool = setting("Fill lists up to the cap with segments of the video-level ranking.", True)
     # The original leaves these empty.
     fill_empty: bool = setting("Fill also lists of classes that are no video's candidate.", False)
@@ -41,6 +44,8 @@ class LocalizationConfig:
         for field in ("top_k", "segment_max_pred"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
+        if self.segment_candidates and not self.candidates:
+            raise UserError("segment_candidates asks for candidates, which candidates=False does without.")
         for field in ("video_exponent", "segment_exponent", "cutoff"):
             if not 0 <= getattr(self, field) < np.inf:
                 raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
@@ -91,8 +96,7 @@ class Localization:
             return
         # The original values the segments of the video-level ranking only, which are whole ones.
         starts, segment_probabilities = starts[:whole], segment_probabilities[:whole]
-        candidates = top_classes(video_probabilities[np.newaxis], self.config.top_k)[0]
-        columns = np.flatnonzero(np.isin(self.class_ids, candidates))
+        columns = candidate_columns(video_probabilities, self.class_ids, self.config.top_k)
         values = value_model(
             video_probabilities[self.class_ids[columns]],
             segment_probabilities[:, columns],

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
-from youtube8m_mod.localization.value_model import top_classes, value_model
+from youtube8m_mod.localization.value_model import candidate_columns, top_classes, value_model
 
 
 class Span(NamedTuple):
@@ -31,7 +31,7 @@ def segment_values(video_probabilities, segment_probabilities, class_ids, config
     """
     class_ids, segments = np.asarray(class_ids), np.asarray(segment_probabilities)
     if config.candidates:
-        columns = np.flatnonzero(np.isin(class_ids, top_classes(video_probabilities[np.newaxis], config.top_k)[0]))
+        columns = candidate_columns(video_probabilities, class_ids, config.top_k)
         own = video_probabilities[class_ids[columns]]
         return class_ids[columns], value_model(
             own, segments[:, columns], config.video_exponent, config.segment_exponent

@@ -25,6 +25,19 @@ def top_classes(probabilities, k):
     return result
 
 
+def candidate_columns(video_probabilities, class_ids, k):
+    """The places in `class_ids` of those classes that are among a video's `k` best.
+
+    Args:
+        video_probabilities: float (V,), of the whole vocabulary.
+        class_ids: int (C,).
+
+    Returns:
+        int (m,), ascending.
+    """
+    return np.flatnonzero(np.isin(class_ids, top_classes(video_probabilities[np.newaxis], k)[0]))
+
+
 def value_model(video_probabilities, segment_probabilities, video_exponent=0.05, segment_exponent=0.95):
     """Eq. (1): `P = P_vid^a * P_seg^b`, in float64.
 
