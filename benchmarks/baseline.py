@@ -182,7 +182,7 @@ class Baseline(keras.Model):
                     teacher = ops.softmax(outputs[parent] / temperature)
                     student = ops.softmax(logits / temperature)
                     kl = teacher * (ops.log(teacher + 1e-8) - ops.log(student + 1e-8))
-                    loss += self.phase.kl_weight * ops.mean(ops.sum(kl, axis=1))
+                    loss += self.phase.distillation_weight_at(1) * ops.mean(ops.sum(kl, axis=1))
             for classifier in self.root.classifiers():
                 for weight in (classifier.kernel, classifier.bias):
                     loss += self.phase.l2_penalty / 2 * ops.sum(ops.square(weight))
@@ -196,17 +196,17 @@ def copy_norm(target, source):
         getattr(target, name).assign(getattr(source, name))
 
 
-def baseline_of(model, batch):
+def baseline_of(model, phase, batch):
     """A compiled `Baseline` with the weights of a `MOD`; `batch` builds it.
 
     Its optimizer is Keras' Adam with the phase's first learning rate, clipping by norm.
     """
-    baseline = Baseline(model.config, model.phase)
+    baseline = Baseline(model.config, phase)
     baseline(batch)
     baseline.root.copy(model.root)
     baseline.scale.assign(model.scaling.scale)
     baseline.optimizer = keras.optimizers.Adam(
-        model.phase.base_learning_rate, epsilon=1e-8, clipnorm=model.phase.clip_gradient_norm or None
+        phase.base_learning_rate, epsilon=1e-8, clipnorm=phase.clip_gradient_norm or None
     )
     baseline.optimizer.build(baseline.trainable_weights)
     return baseline

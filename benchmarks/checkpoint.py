@@ -64,18 +64,13 @@ def main(argv):
 
     model_config = config.model_config(settings.model, settings.set)
     phase = config.phase_config(settings.phase, {"batch_size": settings.batch_size})
-    model, optimizer = MOD(model_config, phase), FusedAdam(1e-4)
-    optimizer.build(model.ordered_trainable_variables)
+    model, optimizer = MOD.for_phase(model_config, phase), FusedAdam(1e-4)
+    model.compile(optimizer)
     batch = {name: tf.constant(values) for name, values in random_batch(model_config, phase).items()}
 
-    @tf.function(autograph=False)
-    def step(batch):
-        _, gradients = model.losses_and_gradients(batch)
-        optimizer.apply(gradients, model.ordered_trainable_variables)
-        return gradients[0][0]
-
+    step = model.placement.step(model.train_step)
     step(batch)
-    step_s = seconds(lambda: step(batch).numpy(), settings.steps)
+    step_s = seconds(lambda: step(batch)["loss"].numpy(), settings.steps)
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
 
         def save():

@@ -152,7 +152,7 @@ class RunFiles(_File):
         from youtube8m_mod.training.run import Run
 
         run = Run.load(self.folder)
-        run.model.num_leaves, run.phase.kl_weight
+        run.model.num_leaves, run.phase.distillation_weight_at(1)
         run.save(os.path.join(self.folder, "again"))
         with contextlib.suppress(UserError):  # It names the model; there is no file to name.
             check_memory(run.model, 3, run.phase.batch_size, run.model.max_frames)
@@ -255,7 +255,7 @@ class Checkpoints:
 
         self.folder, self.model = folder, _model()
         self.optimizer = FusedAdam(1e-3)
-        self.optimizer.build(self.model.ordered_trainable_variables)
+        self.optimizer.build(self.model.trainable_variables)
         for step in (10, 20):
             checkpoints.save(folder, self.model, self.optimizer, checkpoints.new_state(step), keep=2)
         self.newest = os.path.join(folder, "checkpoint-00000020")
@@ -408,7 +408,7 @@ def _tfrecord(path, serialized):
 def _model():
     from youtube8m_mod.models.mod import MOD
 
-    return MOD(MODEL, config.PHASES["finetune"])
+    return MOD.for_phase(MODEL, config.PHASES["finetune"])
 
 
 def _maybe_gzip(random, text):

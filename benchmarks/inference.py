@@ -48,11 +48,12 @@ def set_averages(model):
 def run_case(name, model_name, phase_name, batch_size, repeats, peaks):
     """The rows of a case, one a precision; outputs are compared before anything is timed."""
     keras.utils.set_random_seed(0)
-    model = MOD(config.model_config(model_name), config.phase_config(phase_name))
+    phase = config.phase_config(phase_name)
+    model = MOD.for_phase(config.model_config(model_name), phase)
     set_averages(model)
     model_config, frames = model.config, model.frames
-    batch = measure.batch_of(model_config, batch_size, frames, segments=model.phase.segments)
-    baseline = baseline_of(model, batch)
+    batch = measure.batch_of(model_config, batch_size, frames, segments=model.segments)
+    baseline = baseline_of(model, phase, batch)
     expected = baseline(batch)[0].numpy()
     inputs = [batch[key] for key in ("features", "num_frames", "present_frames")]
     variants, differences = {"baseline": tf.function(baseline.predict_step)}, {}

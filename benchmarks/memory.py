@@ -88,18 +88,14 @@ def run_case(case, steps, quick):
     model_config = config.model_config(f"{name}_tiny" if quick else name)
     phase = config.phase_config("finetune" if segments else "pretrain", {"batch_size": batch_size})
     keras.utils.set_random_seed(0)
-    model = MOD(model_config, phase, placement, precision)
+    model = MOD.for_phase(model_config, phase, placement, precision)
     batch = random_batch(model, batch_size)
     if training:
-        optimizer = FusedAdam(2e-4)
-        optimizer.build(model.ordered_trainable_variables)
+        model.compile(FusedAdam(2e-4))
+        train = placement.step(model.train_step)
 
-        def train_step(values):
-            terms, gradients = model.losses_and_gradients(values)
-            optimizer.apply(gradients, model.ordered_trainable_variables)
-            return model.total_loss(terms)
-
-        step = placement.step(train_step)
+        def step(values):
+            return train(values)["loss"]
     else:
         step = tf.function(lambda values: model(values), autograph=False)
     step(batch).numpy()
@@ -129,7 +125,7 @@ def random_batch(model, size):
         "present_frames": np.full(size, frames, np.int32),
         "labels": (random.random((size, config.num_classes)) < 3 / config.num_classes).astype(np.uint8),
     }
-    if model.phase.segments:
+    if model.segments:
         batch["label_weights"] = (random.random((size, config.num_classes)) < 0.01).astype(np.uint8)
     return {key: tf.constant(values) for key, values in batch.items()}
 

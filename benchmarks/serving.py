@@ -50,7 +50,7 @@ def main():
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
     name = "nextvlad_tiny" if arguments.quick else "nextvlad"
-    model = MOD(config.model_config(name), config.phase_config("finetune"))
+    model = MOD.for_phase(config.model_config(name), config.phase_config("finetune"))
     set_averages(model)
     rows, calls = [], {}
     with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from benchmarks import measure
 from benchmarks.baseline import baseline_of
 from youtube8m_mod import config
 from youtube8m_mod.models.mod import MOD
-from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
+from youtube8m_mod.training.optimizer import optimizer_of
 
 CASES = (
     # name, model, phase, batch size, frames
@@ -23,23 +23,11 @@ CASES = (
 )
 
 
-def our_step(model):
+def our_step(model, phase):
     """The training step that the trainer takes."""
-    phase = model.phase
-    optimizer = FusedAdam(
-        StaircaseDecay(
-            phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay, phase.learning_rate_decay_examples
-        ),
-        clip_norm=phase.clip_gradient_norm,
-    )
-    optimizer.build(model.ordered_trainable_variables)
-
-    def step(batch):
-        terms, gradients = model.losses_and_gradients(batch)
-        optimizer.apply(gradients, model.ordered_trainable_variables)
-        return model.total_loss(terms)
-
-    return tf.function(step, autograph=False)
+    model.compile(optimizer_of(phase))
+    step = model.placement.step(model.train_step)
+    return lambda batch: step(batch)["loss"]
 
 
 def run_case(name, model_name, phase_name, batch_size, frames, precision, repeats, peak, agree):
@@ -49,9 +37,9 @@ def run_case(name, model_name, phase_name, batch_size, frames, precision, repeat
     # Without dropout both have the same loss; the work is the same but for a random mask.
     phase = config.phase_config(phase_name, {"batch_size": batch_size, "dropout": 0.0})
     batch = measure.batch_of(model_config, batch_size, frames, phase.segments)
-    model = MOD(model_config, phase, precision="float32" if precision == "float32" else "mixed_bfloat16")
-    baseline = baseline_of(model, batch)
-    ours, theirs = our_step(model), tf.function(baseline.train_step)
+    model = MOD.for_phase(model_config, phase, dtype="float32" if precision == "float32" else "mixed_bfloat16")
+    baseline = baseline_of(model, phase, batch)
+    ours, theirs = our_step(model, phase), tf.function(baseline.train_step)
     losses = [float(step(batch)) for step in (theirs, ours)]
     difference = abs(losses[1] / losses[0] - 1)
     if difference > agree:

@@ -33,8 +33,8 @@ PARAMETERS = {
 def shapes_of(config):
     """{path: shape} of the trainable variables; nothing is allocated."""
     with keras.StatelessScope(initialize_variables=False):
-        model = MOD(config, PHASES["pretrain"])
-    return {variable.path: tuple(variable.shape) for variable in model.ordered_trainable_variables}
+        model = MOD(config)
+    return {variable.path: tuple(variable.shape) for variable in model.trainable_variables}
 
 
 def parameters(config):
@@ -86,15 +86,20 @@ def test_numbers_of_the_paper():
     assert mod.branching == (4, 3) and mod.num_leaves == 12 and mod.feature_size == 1152
     assert mod.streams == (("rgb", 1024, 8, 128), ("audio", 128, 4, 64))
     pretrain, finetune = PHASES["pretrain"], PHASES["finetune"]
-    assert (pretrain.batch_size, pretrain.max_steps, pretrain.temperature, pretrain.kl_weight) == (80, 500_000, 1, 1)
+    assert (pretrain.batch_size, pretrain.max_steps, pretrain.temperature, pretrain.distillation_weight_at(1)) == (
+        80,
+        500_000,
+        1,
+        1,
+    )
     assert (finetune.batch_size, finetune.num_epochs, finetune.dropout, finetune.l2_penalty) == (512, 10, 0.75, 1e-4)
-    assert (finetune.temperature, finetune.kl_weight) == (20, 400)
+    assert (finetune.temperature, finetune.distillation_weight_at(2)) == (20, 400)
     assert finetune.learning_rate_decay_examples == 1_000_000 and finetune.base_learning_rate == 2e-4
 
 
 def test_no_distillation_without_temperature():
-    assert dataclasses.replace(PHASES["finetune"], temperature=0).kl_weight == 0
-    assert dataclasses.replace(PHASES["finetune"], distillation_weight=3.0).kl_weight == 3
+    assert dataclasses.replace(PHASES["finetune"], temperature=0).distillation_weight_at(1) == 0
+    assert dataclasses.replace(PHASES["finetune"], distillation_weight=3.0).distillation_weight_at(1) == 3
 
 
 def test_overrides():

@@ -82,9 +82,9 @@ def test_a_full_disk_leaves_the_previous_output(tmp_path, name):
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
     run = tiny.run(max_steps=1, model=("hidden_size=64", "num_classes=400"))
-    model = MOD(run.model, run.phase)
+    model = MOD.for_phase(run.model, run.phase)
     optimizer = FusedAdam(1e-3)
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     checkpoints.save(str(tmp_path), model, optimizer, checkpoints.new_state(1), keep=1)
     with small_disk(), pytest.raises(UserError, match="Cannot write the checkpoint .*checkpoint-00000002: "):
         checkpoints.save(str(tmp_path), model, optimizer, checkpoints.new_state(2), keep=1)
@@ -115,7 +115,7 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path_factory, 
 
 def test_a_full_disk_leaves_no_half_export(tmp_path):
     run = tiny.run(max_steps=1, model=("hidden_size=64", "num_classes=400"))
-    model = MOD(run.model, run.phase)
+    model = MOD.for_phase(run.model, run.phase)
     with small_disk(), pytest.raises(UserError, match=f"Cannot write {tmp_path}/1: "):
         Export().save_model(model, f"{tmp_path}/1")
     assert not os.listdir(tmp_path)

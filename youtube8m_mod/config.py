@@ -102,9 +102,38 @@ class ModelConfig:
         return math.prod(self.branching)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a tree of mixtures is trained for: the weights and temperatures of its losses (Eq. 6 and 7).
+
+    A level is the depth of a student: 1 are the root's children, 2 their children.
+    """
+
+    l2_penalty: float = 1e-5  # s of s/2 * sum(w^2), classifier weights and biases only.
+    temperature: float = 1  # T of Eq. 7, at every level; 0 trains without distillation (Table 2, T = 0).
+    distillation_weight: float | None = None  # lambda before the KL; None means T^2 (Eq. 6).
+    original_accidents: bool = False  # Train with the original's accidents too (docs/fidelity.md).
+
+    def __post_init__(self):
+        check_types(self)
+        for field in ("l2_penalty", "temperature"):
+            if not 0 <= getattr(self, field) < math.inf:
+                raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
+        if self.distillation_weight is not None and not 0 <= self.distillation_weight < math.inf:
+            raise UserError(f"distillation_weight must be finite and not negative, got {self.distillation_weight}.")
+
+    def temperature_at(self, level):
+        """T of the distillation into the students of a level; 0: they are not distilled into."""
+        return self.temperature
+
+    def distillation_weight_at(self, level):
+        """lambda of the distillation into the students of a level: `distillation_weight`, or T^2 (Eq. 6)."""
+        return self.temperature_at(level) ** 2 if self.distillation_weight is None else self.distillation_weight
+
+
 @dataclasses.dataclass(frozen=True)
-class PhaseConfig:
-    """How a model is trained: on what, for how long, with which regularisation.
+class PhaseConfig(Recipe):
+    """How a model is trained: its recipe, on what, for how long, with which optimizer.
 
     Defaults of the two phases are in `PHASES`; section 4.2 of the paper and, where it is silent, the original scripts.
     """
@@ -115,9 +144,6 @@ class PhaseConfig:
     num_epochs: int | None
     max_steps: int | None
     dropout: float
-    l2_penalty: float  # s of s/2 * sum(w^2), classifier weights and biases only.
-    temperature: float  # T of Eq. 7, at every level; 0 trains without distillation (Table 2, T = 0).
-    distillation_weight: float | None = None  # lambda before the KL; None means T^2 (Eq. 6).
     base_learning_rate: float = 2e-4
     learning_rate_decay: float = 0.8
     learning_rate_decay_examples: int = 2_500_000  # A staircase: one decay each time so many examples were seen.
@@ -125,10 +151,9 @@ class PhaseConfig:
     # Of the moving averages that inference uses: after n steps momentum^n of them is still where they began, so a
     # run of some hundred steps wants a lower one.
     batch_norm_momentum: float = 0.999
-    original_accidents: bool = False  # Train with the original's accidents too (docs/fidelity.md).
 
     def __post_init__(self):
-        check_types(self)
+        super().__post_init__()
         for field in ("batch_size", "learning_rate_decay_examples"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
@@ -137,21 +162,17 @@ class PhaseConfig:
                 raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout must be in [0, 1), got {self.dropout}.")
-        for field in ("l2_penalty", "temperature", "clip_gradient_norm"):
-            if not 0 <= getattr(self, field) < math.inf:
-                raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
+        if not 0 <= self.clip_gradient_norm < math.inf:
+            raise UserError(f"clip_gradient_norm must be finite and not negative, got {self.clip_gradient_norm}.")
         for field in ("base_learning_rate", "learning_rate_decay"):
             if not 0 < getattr(self, field) < math.inf:
                 raise UserError(f"{field} must be finite and above 0, got {getattr(self, field)}.")
         if not 0 <= self.batch_norm_momentum < 1:
             raise UserError(f"batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
-        if self.distillation_weight is not None and not 0 <= self.distillation_weight < math.inf:
-            raise UserError(f"distillation_weight must be finite and not negative, got {self.distillation_weight}.")
 
-    @property
-    def kl_weight(self):
-        """lambda of the distillation loss: `distillation_weight`, or T^2 (Eq. 6)."""
-        return self.temperature**2 if self.distillation_weight is None else self.distillation_weight
+    def frames(self, model):
+        """Frames of an example for a `ModelConfig`: those of a segment, or of a whole video."""
+        return SEGMENT_FRAMES if self.segments else model.max_frames
 
 
 _NEXTVLAD = ModelConfig("nextvlad", gating_reduction=8)

@@ -2,8 +2,9 @@
 
 from keras import ops
 
+from youtube8m_mod.config import Recipe
 from youtube8m_mod.gradients import custom_gradient
-from youtube8m_mod.tree import child_path
+from youtube8m_mod.tree import child_path, level_of
 
 
 def binary_cross_entropy(labels, probabilities, label_weights=None):
@@ -49,31 +50,93 @@ def _half_squared_norm(weight):
     return ops.sum(ops.square(weight)) / 2, lambda upstream: upstream * weight
 
 
-def node_losses(output, labels, label_weights=None, temperature=0.0, path=""):
-    """The loss terms of one node: its BCE, and the KL from it to each of its children (Eq. 6).
+def term_name(kind, path):
+    """Name of a loss term: "bce/1/2": the BCE of a node, "kl/1/2": the distillation into it, "bce": the root's BCE."""
+    return f"{kind}/{path}" if path else kind
+
+
+def split_term_name(name):
+    """(kind, path) of a term's name."""
+    kind, _, path = name.partition("/")
+    return kind, path
+
+
+def distillation_term(teacher, student, recipe, level):
+    """The distillation loss of one teacher and one student, before its weight.
+
+    Args:
+        teacher, student: the `NodeOutput` of a node and of one of its children.
+        recipe: a `Recipe`.
+        level: depth of the student in the tree.
+    """
+    return distillation(teacher.logits, student.logits, recipe.temperature_at(level))
+
+
+def node_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
+    """The loss terms of one node: its BCE, and the distillation from it into each of its children (Eq. 6).
 
     Args:
         output: a `NodeOutput`; of the children only the logits are used.
-        temperature: T; 0: no distillation.
+        labels, label_weights: as in `binary_cross_entropy`.
+        recipe: a `Recipe`.
         path: of the node in the tree: "" is the root, "1" its second child, "1/2" the third child of that.
 
     Returns:
-        {"bce": {path: scalar}, "kl": {path of the child: scalar}}.
+        {name: scalar}: "bce/<path>", and "kl/<path of a child>" before its weight; see `term_name`.
     """
-    kl = {}
-    if temperature:
-        kl = {
-            child_path(path, index): distillation(output.logits, child.logits, temperature)
-            for index, child in enumerate(output.children)
-        }
-    return {"bce": {path: binary_cross_entropy(labels, output.probabilities, label_weights)}, "kl": kl}
-
-
-def tree_losses(output, labels, label_weights=None, temperature=0.0, path=""):
-    """The loss terms of a node and of all below it, as `node_losses` gives them."""
-    terms = node_losses(output, labels, label_weights, temperature, path)
-    for index, child in enumerate(output.children):
-        below = tree_losses(child, labels, label_weights, temperature, child_path(path, index))
-        for kind, values in below.items():
-            terms[kind].update(values)
+    terms = {term_name("bce", path): binary_cross_entropy(labels, output.probabilities, label_weights)}
+    level = level_of(path) + 1
+    if recipe.temperature_at(level):
+        for index, child in enumerate(output.children):
+            terms[term_name("kl", child_path(path, index))] = distillation_term(output, child, recipe, level)
     return terms
+
+
+def tree_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
+    """The loss terms of a node and of all below it, as `node_losses` gives them."""
+    terms = node_losses(output, labels, label_weights, recipe, path)
+    for index, child in enumerate(output.children):
+        terms |= tree_losses(child, labels, label_weights, recipe, child_path(path, index))
+    return terms
+
+
+def term_names(branching, recipe=None):
+    """Names of all loss terms of a tree, subtrees' L2 penalties among them.
+
+    Args:
+        branching: children of a node, level by level from the root.
+        recipe: a `Recipe`, which may have no distillation at a level; None: all terms that there can be.
+    """
+    levels = [[""]]
+    for children in branching:
+        levels.append([child_path(path, index) for path in levels[-1] for index in range(children)])
+    names = [term_name("bce", path) for paths in levels for path in paths]
+    for level, paths in enumerate(levels[1:], 1):
+        if recipe is None or recipe.temperature_at(level):
+            names += [term_name("kl", path) for path in paths]
+    return names + [term_name("l2", path) for path in levels[1 if branching else 0]]
+
+
+def total_loss(terms, recipe):
+    """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6)."""
+
+    def weighted(name, value):
+        kind, path = split_term_name(name)
+        return recipe.distillation_weight_at(level_of(path)) * value if kind == "kl" else value
+
+    return sum(weighted(name, value) for name, value in terms.items())
+
+
+def level_sums(terms, recipe):
+    """What a log shows of the terms.
+
+    Returns:
+        {"loss": their weighted sum, "bce_level_<n>" and "kl_level_<n>": sums over the nodes of a level, level 0 being
+        the root, the KL before its weight; "l2"}.
+    """
+    sums = {"loss": total_loss(terms, recipe)}
+    for name in sorted(terms, key=lambda name: (split_term_name(name)[0], level_of(split_term_name(name)[1]))):
+        kind, path = split_term_name(name)
+        shown = "l2" if kind == "l2" else f"{kind}_level_{level_of(path)}"
+        sums[shown] = sums.get(shown, 0.0) + terms[name]
+    return sums

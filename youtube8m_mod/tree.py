@@ -26,6 +26,11 @@ def child_path(path, index):
     return f"{path}/{index}" if path else str(index)
 
 
+def level_of(path):
+    """Depth of a node: 0 is the root."""
+    return path.count("/") + 1 if path else 0
+
+
 def parse_path(node, branching):
     """Numbers on the way from the root to a node of the tree, checked."""
     path = node.split("/") if node else []

@@ -15,7 +15,7 @@ from keras import ops
 from tests import golden_data
 from tests.models import golden_models
 from youtube8m_mod import losses
-from youtube8m_mod.config import ModelConfig
+from youtube8m_mod.config import ModelConfig, Recipe
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
@@ -161,7 +161,8 @@ def compare_mixture(compare):
     """Item 3: the mixture, its losses and gradient norms."""
     golden = golden_data.item("mix_model")
     for case, info in golden.cases.items():
-        prefix, training, temperature = case.split("_")[0], info["is_training"], info["cl_temperature"]
+        prefix, training = case.split("_")[0], info["is_training"]
+        recipe = Recipe(temperature=info["cl_temperature"], distillation_weight=info["cl_lambda"])
         config = golden_models.model_config(info, (info["mix_number"],))
         mixture = Mixture([NeXtVLADModel(config, unbiased_moving_variance=True) for _ in range(info["mix_number"])])
         mixture.build((None, None, config.feature_size))
@@ -175,12 +176,9 @@ def compare_mixture(compare):
 
         def total():
             output = mixture(frames, num_frames, training=training)
-            terms = losses.tree_losses(output, labels, label_weights, temperature)
-            return (
-                sum(terms["bce"].values())
-                + info["cl_lambda"] * sum(terms["kl"].values())
-                + losses.l2_penalty(mixture.regularized_weights, info["l2_penalty"])
-            )
+            terms = losses.tree_losses(output, labels, label_weights, recipe)
+            terms["l2"] = losses.l2_penalty(mixture.regularized_weights, info["l2_penalty"])
+            return losses.total_loss(terms, recipe)
 
         moving = {name: ops.convert_to_numpy(variable) for name, variable in variables.items() if "moving" in name}
         norms = [
@@ -193,7 +191,7 @@ def compare_mixture(compare):
         for name, value in moving.items():
             variables[name].assign(value)
         output = mixture(frames, num_frames, training=training)
-        terms = losses.tree_losses(output, labels, label_weights, temperature)
+        terms = losses.tree_losses(output, labels, label_weights, recipe)
         compare(
             "3 mixture",
             f"predictions, {mode(training)}",
@@ -205,14 +203,14 @@ def compare_mixture(compare):
         compare(
             "3 mixture",
             f"KL, {mode(training)}",
-            sum(terms["kl"].values()) * info["cl_lambda"],
+            sum(terms[f"kl/{index}"] for index in range(info["mix_number"])) * info["cl_lambda"],
             golden.array(case, "kl_regularization_loss"),
             TRAIN,
         )
         compare(
             "3 mixture",
             f"BCE, {mode(training)}",
-            terms["bce"][""],
+            terms["bce"],
             golden.array(case, "label_loss_mix_weighted"),
             TRAIN if training else EVAL,
         )

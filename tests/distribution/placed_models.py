@@ -40,19 +40,19 @@ class Run:
         )
         keras.utils.set_random_seed(3)
         with self.placement.variables():
-            self.model = MOD(model, phase, self.placement, seed=5)
+            self.model = MOD.for_phase(model, phase, self.placement, seed=5)
             self.optimizer = FusedAdam(0.001)
-            self.optimizer.build(self.model.ordered_trainable_variables)
-        self.step = self.placement.step(self._step)
-
-    def _step(self, batch):
-        terms, gradients = self.model.losses_and_gradients(batch)
-        self.optimizer.apply(gradients, self.model.ordered_trainable_variables)
-        return tf.stack([value for values in terms.values() for value in values.values()])
+            self.model.compile(self.optimizer)
+        self.step = self.placement.step(self.model.train_step)
 
     def train(self, batches):
-        """Losses of the steps, one row a step."""
-        return np.array([self.step(batch).numpy() for batch in batches])
+        """Loss terms of the steps, one row a step."""
+        return np.array([self._terms(batch) for batch in batches])
+
+    def _terms(self, batch):
+        self.model.reset_metrics()
+        self.step(batch)
+        return [value.numpy() for value in self.model.loss_means.terms().values()]
 
     def state(self):
         """{path: array} of model and optimizer, as a checkpoint names them."""

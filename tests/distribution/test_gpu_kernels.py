@@ -70,12 +70,12 @@ def test_what_only_the_cpu_can_do_is_found():
 def make_model(name, phase_name, precision, branching=()):
     sizes = _SMALL | ({"branching": branching} if branching else {})
     phase = config.phase_config(phase_name, {"batch_size": 4})
-    return MOD(config.model_config(name, sizes), phase, precision=precision)
+    return MOD.for_phase(config.model_config(name, sizes), phase, dtype=precision)
 
 
 def batch_spec(model):
     sizes = {"features": (4, model.frames, 24), "labels": (4, 20)}
-    if model.phase.segments:
+    if model.segments:
         sizes["label_weights"] = (4, 20)
     batch = {key: tf.zeros(shape, tf.uint8) for key, shape in sizes.items()}
     frames = tf.constant(np.full(4, model.frames, np.int32))
@@ -94,7 +94,7 @@ def batch_spec(model):
 def test_training_step(name, phase, branching, precision):
     model = make_model(name, phase, precision, branching)
     optimizer = FusedAdam(StaircaseDecay(1e-3, 4, 0.8, 1000))
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     model.compile(optimizer)
     step = tf.function(model.train_step, autograph=False).get_concrete_function(batch_spec(model))
     assert not without_gpu_kernel(step.graph)

@@ -49,7 +49,7 @@ def test_variables_and_slots_lie_with_their_subtree():
     run = Run(Placement(FOUR))
     slots = dict(
         zip(
-            (v.path for v in run.model.ordered_trainable_variables),
+            (v.path for v in run.model.trainable_variables),
             zip(run.optimizer.first_moments, run.optimizer.second_moments),
         )
     )

@@ -5,6 +5,7 @@ import pytest
 
 from tests.inference.test_folded import TREES, tree_model
 from tests.models.trained_models import batch_of
+from youtube8m_mod.config import PHASES
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference import folded, folded_nodes
@@ -16,9 +17,9 @@ from youtube8m_mod.training.run import Run
 
 def save(train_dir, model, step=1):
     optimizer = FusedAdam(1e-3)
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(step), keep=3)
-    Run(model.config, model.phase).save(str(train_dir))
+    Run(model.config, PHASES["finetune" if model.segments else "pretrain"]).save(str(train_dir))
 
 
 def values(model):
@@ -80,7 +81,7 @@ def test_another_model_is_refused(tmp_path):
     model = tree_model("leaf")
     save(tmp_path, model)
     for tree, message in (("mixture", "lacks 1 variables of the model"), ("narrowing leaf", "has the shape")):
-        Run(tree_model(tree).config, model.phase).save(str(tmp_path))
+        Run(tree_model(tree).config, PHASES["finetune" if model.segments else "pretrain"]).save(str(tmp_path))
         with pytest.raises(UserError, match=f"Cannot restore .*: .*{message}"):
             folded.fold_checkpoint(str(tmp_path))
 
@@ -91,5 +92,5 @@ def test_wrong_options_come_before_the_checkpoint_is_read(tmp_path):
         with pytest.raises(UserError, match=message):
             folded.fold_checkpoint(str(tmp_path), **options)
     with pytest.raises(UserError, match="holds no checkpoint"):
-        Run(tree_model("leaf").config, tree_model("leaf").phase).save(f"{tmp_path}/empty")
+        Run(tree_model("leaf").config, PHASES["pretrain"]).save(f"{tmp_path}/empty")
         folded.fold_checkpoint(f"{tmp_path}/empty")

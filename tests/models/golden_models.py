@@ -66,7 +66,7 @@ def assign(variables, info, golden, prefix):
 def mod_model(info, branching, golden, prefix, **phase):
     from youtube8m_mod.models.mod import MOD  # The only TensorFlow here: other backends use the rest.
 
-    model = MOD(model_config(info, branching), phase_config(info, **phase))
+    model = MOD.for_phase(model_config(info, branching), phase_config(info, **phase))
     variables = variable_names.tree_variables(model)
     assign(variables, info, golden, prefix)
     return model, variables

@@ -34,7 +34,7 @@ def batch():
 
 def model(accidents, branching=CONFIG.branching):
     phase = dataclasses.replace(PHASES["pretrain"], batch_size=ROWS, dropout=0.0, original_accidents=accidents)
-    return MOD(dataclasses.replace(CONFIG, branching=branching), phase)
+    return MOD.for_phase(dataclasses.replace(CONFIG, branching=branching), phase)
 
 
 def gating_norm(model, path):
@@ -46,10 +46,10 @@ def gating_norm(model, path):
 def test_cumulative_l2():
     for accidents, times in ((True, [3, 2, 1]), (False, [1, 1, 1])):
         small = model(accidents)
-        terms, _ = small.losses_and_gradients(batch())
+        terms, *_ = small.losses_and_gradients(batch())
         for index, subtree in enumerate(small.subtrees):
-            once = losses.l2_penalty(subtree.regularized_weights, small.phase.l2_penalty)
-            np.testing.assert_allclose(terms["l2"][str(index)], times[index] * once, rtol=1e-6)
+            once = losses.l2_penalty(subtree.regularized_weights, small.recipe.l2_penalty)
+            np.testing.assert_allclose(terms[f"l2/{index}"], times[index] * once, rtol=1e-6)
 
 
 def test_averages_of_the_root():
@@ -95,7 +95,7 @@ def test_unbiased_variance_of_the_deep_bag_of_frames(accidents):
         gating_reduction=2,
         max_frames=6,
     )
-    bag = MOD(config, dataclasses.replace(PHASES["pretrain"], original_accidents=accidents)).root.bag
+    bag = MOD.for_phase(config, dataclasses.replace(PHASES["pretrain"], original_accidents=accidents)).root.bag
     assert [norm.unbiased_moving_variance for norm in (bag.input_norm, bag.cluster_norm, bag.hidden_norm)] == [
         accidents
     ] * 3

@@ -28,7 +28,7 @@ def averages_after_a_step(config, momentum):
     phase = dataclasses.replace(PHASES["pretrain"], batch_size=4, dropout=0.0, batch_norm_momentum=momentum)
     random = np.random.default_rng(1)
     keras.utils.set_random_seed(0)
-    model = MOD(config, phase)
+    model = MOD.for_phase(config, phase)
     model.losses_and_gradients(
         {
             "features": tf.constant(random.normal(size=(4, config.max_frames, 12)), tf.float32),

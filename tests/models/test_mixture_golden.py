@@ -35,16 +35,17 @@ def test_mixture(case, close):
     frames, num_frames = golden_models.frames(info, GOLDEN, prefix), golden_models.num_frames(info)
     labels, label_weights = GOLDEN.array(prefix, "labels"), GOLDEN.array(prefix, "label_weights")
 
+    leaves = [str(index) for index in range(info["mix_number"])]
+
     with tf.GradientTape() as tape:
         output = model.root(frames, num_frames, training=training)
-        weighted = losses.tree_losses(output, labels, label_weights, temperature)
-        bce, kl = weighted["bce"], sum(weighted["kl"].values())
+        terms = losses.tree_losses(output, labels, label_weights, model.recipe)
+        kl = sum(terms[f"kl/{leaf}"] for leaf in leaves)
         l2 = [losses.l2_penalty([weight], info["l2_penalty"]) for weight in model.root.regularized_weights]
-        total = sum(bce.values()) + info["cl_lambda"] * kl + sum(l2)
+        total = losses.total_loss(terms, model.recipe) + sum(l2)
     trainable = {name: variable.value for name, variable in variables.items() if "moving" not in name}
     gradients = tape.gradient(total, trainable)
-    unweighted = losses.tree_losses(output, labels, None, temperature)["bce"]
-    leaves = [str(index) for index in range(info["mix_number"])]
+    unweighted = losses.tree_losses(output, labels, None, model.recipe)
 
     mode, tolerance, logits_tolerance = ("train", TRAIN, TRAIN) if training else ("eval", EVAL, EVAL_LOGITS)
     loss_tolerance = TRAIN if training else dict(relative=1e-5)
@@ -65,10 +66,10 @@ def test_mixture(case, close):
             KL,
         ),
         "kl_regularization_loss": (kl * info["cl_lambda"], KL),
-        "label_loss_mix_weighted": (bce[""], loss_tolerance),
-        "label_loss_aux_weighted": ([bce[leaf] for leaf in leaves], loss_tolerance),
-        "label_loss_mix_unweighted": (unweighted[""], loss_tolerance),
-        "label_loss_aux_unweighted": ([unweighted[leaf] for leaf in leaves], loss_tolerance),
+        "label_loss_mix_weighted": (terms["bce"], loss_tolerance),
+        "label_loss_aux_weighted": ([terms[f"bce/{leaf}"] for leaf in leaves], loss_tolerance),
+        "label_loss_mix_unweighted": (unweighted["bce"], loss_tolerance),
+        "label_loss_aux_unweighted": ([unweighted[f"bce/{leaf}"] for leaf in leaves], loss_tolerance),
         "l2_losses": (l2, dict(relative=1e-5)),
         "total_weighted": (total, TRAIN),
     }

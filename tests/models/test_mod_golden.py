@@ -114,7 +114,7 @@ def test_training_steps(case, close):
     schedule = StaircaseDecay(info["base_lr"], info["lr_batch_size"], info["lr_decay"], info["lr_decay_examples"])
     adam = info["adam"]
     optimizer = FusedAdam(schedule, adam["beta1"], adam["beta2"], adam["epsilon"], clip_norm=1.0)
-    trainable = model.ordered_trainable_variables
+    trainable = model.trainable_variables
     optimizer.build(trainable)
     names = {id(variable): key for key, variable in variables.items()}
     order = [names[id(variable)] for variable in trainable]
@@ -134,7 +134,7 @@ def test_training_steps(case, close):
             )
         if f"step{step}" not in stored and step == info["steps"]:
             break
-        terms, gradients = step_function()
+        terms, gradients, _ = step_function()
         gradients = dict(zip(order, gradients))
         if f"step{step}" in stored:
             _check_losses(case, terms, f"step{step}", close)
@@ -158,16 +158,16 @@ def _check_losses(case, terms, step, close):
     """Every loss term. Our L2 term of tower t counts (towers - t) times; theirs adds up from tower to tower."""
     towers, branches = (range(count) for count in case.model.config.branching)
     weight = case.info["cl_lambda"]
-    kl = weight * np.array([sum(terms["kl"][f"{t}/{b}"] for b in branches) for t in towers])
-    l2 = np.array([terms["l2"][str(t)] for t in towers]) / (len(towers) - np.arange(len(towers)))
+    kl = weight * np.array([sum(terms[f"kl/{t}/{b}"] for b in branches) for t in towers])
+    l2 = np.array([terms[f"l2/{t}"] for t in towers]) / (len(towers) - np.arange(len(towers)))
     values = {
         "loss_tower_mix_and_aux": (
-            [[terms["bce"][str(t)], *(terms["bce"][f"{t}/{b}"] for b in branches)] for t in towers],
+            [[terms[f"bce/{t}"], *(terms[f"bce/{t}/{b}"] for b in branches)] for t in towers],
             TRAIN,
         ),
-        "loss_final": (terms["bce"][""], TRAIN),
+        "loss_final": (terms["bce"], TRAIN),
         "tower_kl": (kl, KL),
-        "final_kl": (weight * sum(terms["kl"][str(t)] for t in towers), KL),
+        "final_kl": (weight * sum(terms[f"kl/{t}"] for t in towers), KL),
         "tower_reg_losses": (kl + np.cumsum(l2), TRAIN),
     }
     assert set(values) == LOSSES
@@ -177,7 +177,8 @@ def _check_losses(case, terms, step, close):
 
 def _check_sums(case, terms, close):
     info, model = case.info, case.model
-    total, label_loss = model.total_loss(terms), sum(terms["bce"].values())
+    total = losses.total_loss(terms, model.recipe)
+    label_loss = sum(value for name, value in terms.items() if name.startswith("bce"))
     each = [
         losses.l2_penalty([weight], info["l2_penalty"])
         for subtree in model.subtrees

@@ -9,8 +9,6 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory, num_parameters
 
-PRETRAIN = config.PHASES["pretrain"]
-
 
 @pytest.mark.parametrize(
     "name, overrides",
@@ -24,7 +22,7 @@ PRETRAIN = config.PHASES["pretrain"]
 )
 def test_counts_what_is_built(name, overrides):
     model_config = config.model_config(name, [*overrides, "num_classes=9"])
-    model = MOD(model_config, PRETRAIN)
+    model = MOD(model_config)
     assert num_parameters(model_config) == sum(math.prod(v.shape) for v in model.trainable_variables)
 
 
@@ -69,8 +67,7 @@ def test_features_named_as_mediapipe_names_them():
     model = MOD(
         config.model_config(
             "nextvlad_tiny", [f"feature_names={','.join(names)}", "feature_sizes=32,32", "num_classes=5"]
-        ),
-        PRETRAIN,
+        )
     )
     paths = [variable.path for variable in model.variables]
     assert len(set(paths)) == len(paths)

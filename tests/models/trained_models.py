@@ -27,7 +27,7 @@ def trained_model(config=SMALL, segments=False, placement=None, seed=0, **fields
     """A `MOD` with random weights; `fields` replace those of the configuration."""
     keras.utils.set_random_seed(seed)
     phase = PHASES["finetune" if segments else "pretrain"]
-    model = MOD(dataclasses.replace(config, **fields), phase, placement)
+    model = MOD.for_phase(dataclasses.replace(config, **fields), phase, placement)
     random = np.random.default_rng(seed)
     for variable in model.variables:
         if variable.name in ("gamma", "moving_variance"):
@@ -49,5 +49,5 @@ def batch_of(model, present, frames=None, seed=0, quantized=True):
     if not quantized:
         features = (features * np.float32(4 / 255) + np.float32(4 / 512 - 2)).astype(np.float32)
     present = np.array(present, np.int32)
-    attended = np.full_like(present, 5) if model.phase.segments else present
+    attended = np.full_like(present, 5) if model.segments else present
     return {"features": features[:, : frames or model.frames], "num_frames": attended, "present_frames": present}

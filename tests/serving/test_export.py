@@ -298,9 +298,9 @@ def train_dir(tmp_path_factory):
     run = tiny.run("finetune", model=("branching=2",))
     run.classes = [3, 5, 11]
     run.save(path)
-    model = MOD(run.model, run.phase)
+    model = MOD.for_phase(run.model, run.phase)
     optimizer = FusedAdam(1e-3)
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     checkpoints.save(path, model, optimizer, checkpoints.new_state(1), keep=1)
     return path
 

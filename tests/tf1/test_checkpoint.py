@@ -74,15 +74,15 @@ def test_every_form(form, tmp_path):
     assert table["towers"] == towers
     assert ("left out" in table) == (towers == 1)
 
-    model = MOD(config, run.phase)
+    model = MOD.for_phase(config, run.phase)
     optimizer = FusedAdam(1.0)
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     state = checkpoints.restore_latest(tmp_path / "run", model, optimizer)
     names = variable_names.tree_variables(model, leaf_towers)
     for name, variable in names.items():
         np.testing.assert_array_equal(variable, values[name], err_msg=name)
     by_id = {id(variable): name for name, variable in names.items()}
-    for variable, m, v in zip(model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments):
+    for variable, m, v in zip(model.trainable_variables, optimizer.first_moments, optimizer.second_moments):
         np.testing.assert_array_equal(m, values[f"{by_id[id(variable)]}/Adam"])
         np.testing.assert_array_equal(v, values[f"{by_id[id(variable)]}/Adam_1"])
     assert float(optimizer.beta_2_power) == values["beta2_power"]

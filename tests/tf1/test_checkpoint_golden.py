@@ -84,9 +84,9 @@ def test_what_the_variables_tell(case, converted):
 def test_every_variable_is_carried(case, converted, close):
     """Weights, averages, moments and counters out of the train_dir are those of the TF1 checkpoint, bit for bit."""
     run = checkpoints.Run.load(converted(case))
-    model = MOD(run.model, run.phase)
+    model = MOD.for_phase(run.model, run.phase)
     optimizer = FusedAdam(run.phase.base_learning_rate)
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     checkpoints.restore_latest(converted(case), model, optimizer)
     names = variable_names.tree_variables(model)
     by_id = {id(variable): name for name, variable in names.items()}
@@ -95,7 +95,7 @@ def test_every_variable_is_carried(case, converted, close):
         "beta1_power": optimizer.beta_1_power,
         "beta2_power": optimizer.beta_2_power,
     }
-    for variable, m, v in zip(model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments):
+    for variable, m, v in zip(model.trainable_variables, optimizer.first_moments, optimizer.second_moments):
         carried |= {f"{by_id[id(variable)]}/Adam": m, f"{by_id[id(variable)]}/Adam_1": v}
     left_out = {
         name
@@ -269,7 +269,7 @@ def test_finetuning_goes_on(converted, tmp_path):
     reader = tf.train.load_checkpoint(prefix("video_pretrain"))
     assert int(trainer.optimizer.iterations) == 0
     names = {id(variable): name for name, variable in variable_names.tree_variables(trainer.model).items()}
-    for variable, moment in zip(trainer.model.ordered_trainable_variables, trainer.optimizer.second_moments):
+    for variable, moment in zip(trainer.model.trainable_variables, trainer.optimizer.second_moments):
         np.testing.assert_array_equal(moment, reader.get_tensor(f"{names[id(variable)]}/Adam_1"))
     power = reader.get_tensor("beta1_power")
     assert float(trainer.optimizer.beta_1_power) == power

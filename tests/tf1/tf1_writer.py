@@ -5,7 +5,6 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.config import PHASES
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.tf1 import variable_names
 
@@ -46,7 +45,7 @@ def with_optimizer(weights, step=7, earlier_steps=0):
 
 def weights_of(config, leaf_towers=False):
     """{TF1 name: array} of a new model of a `ModelConfig`, with averages that differ from 0 and 1."""
-    model = MOD(config, PHASES["pretrain"])
+    model = MOD(config)
     random = np.random.default_rng(5)
     names = variable_names.tree_variables(model, leaf_towers)
     return {

@@ -20,9 +20,9 @@ from youtube8m_mod.training.optimizer import FusedAdam
 def parts(name="nextvlad_tiny", model=(), value=None):
     """A model with an optimizer; `value` fills all weights."""
     run = tiny.run(name=name, model=model)
-    built = MOD(run.model, run.phase, seed=run.seed)
+    built = MOD.for_phase(run.model, run.phase, seed=run.seed)
     optimizer = FusedAdam(1e-3)
-    optimizer.build(built.ordered_trainable_variables)
+    optimizer.build(built.trainable_variables)
     if value is not None:
         fill(built, value)
     return built, optimizer
@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(saved, monkeypatch, writer):
 @pytest.mark.parametrize("kind", ["weight", "state of Adam"])
 def test_what_is_not_finite_is_not_saved(saved, kind, poison):
     train_dir, model, optimizer = saved
-    variable = model.ordered_trainable_variables[3] if kind == "weight" else optimizer.second_moments[3]
+    variable = model.trainable_variables[3] if kind == "weight" else optimizer.second_moments[3]
     variable.assign(tf.fill(variable.shape, poison))
     with pytest.raises(UserError, match=f"The {kind} .* is not finite at step 40"):
         checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(40), keep=3)
@@ -198,13 +198,13 @@ def test_names_are_unique_and_hold_in_any_process(name):
     run = tiny.run(name=name)
     shapes = []
     for _ in range(2):  # Keras goes on counting from the first model to the second.
-        model = MOD(run.model, run.phase, seed=0)
+        model = MOD.for_phase(run.model, run.phase, seed=0)
         optimizer = FusedAdam(1e-3)
-        optimizer.build(model.ordered_trainable_variables)
+        optimizer.build(model.trainable_variables)
         named = checkpoints.model_variables(model) | checkpoints.random_state(model)
         moments = checkpoints.optimizer_variables(model, optimizer)
         assert len(named) == len(model.variables)
-        assert len(moments) == 2 * len(model.ordered_trainable_variables) + 3
+        assert len(moments) == 2 * len(model.trainable_variables) + 3
         assert len(checkpoints.random_state(model)) == run.model.num_leaves
         shapes.append({path: variable.shape for path, variable in {**named, **moments}.items()})
     assert shapes[0] == shapes[1]

@@ -47,9 +47,7 @@ def test_everything_of_a_subtree_is_on_its_device(report):
     root = devices[FOUR[0]]
     assert root["forward_matmuls"] == FORWARD + 1
     assert root["backward_matmuls"] > devices[FOUR[1]]["backward_matmuls"]
-    parameters = sum(
-        variable.shape.num_elements() for variable in (v.value for v in run.model.ordered_trainable_variables)
-    )
+    parameters = sum(variable.shape.num_elements() for variable in (v.value for v in run.model.trainable_variables))
     assert sum(entry["parameters"] for entry in devices.values()) == parameters
 
 
@@ -96,7 +94,7 @@ def test_one_tape_over_all_is_told_from_one_tape_a_subtree():
     def step(values):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(run.model(values, training=True))
-        return tape.gradient(loss, [variable.value for variable in run.model.ordered_trainable_variables])
+        return tape.gradient(loss, [variable.value for variable in run.model.trainable_variables])
 
     with placement_report.collected_graphs() as graphs:
         step(batch())
@@ -108,7 +106,7 @@ def test_one_tape_over_all_is_told_from_one_tape_a_subtree():
 def test_data_parallel_has_all_on_each_device(tmp_path):
     run = Run(DataParallelPlacement(FOUR[:2]), branching="")
     path = tmp_path / "placement.json"
-    ReportedStep(run.step, run.model, run.optimizer, str(path))(batch())
+    ReportedStep(run.step, run.model, run.optimizer, str(path))(batch(16))  # As many rows a replica as above.
     first, second = json.loads(path.read_text())["devices"].values()
     assert first["subtrees"] == second["subtrees"] == [0]
     assert first["forward_matmuls"] == second["forward_matmuls"] == FORWARD

@@ -4,10 +4,10 @@ import os
 import shutil
 
 import pytest
-import tensorflow as tf
 
 from tests.training import tiny
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
@@ -28,8 +28,10 @@ def test_a_loss_that_is_not_finite_stops_before_it_poisons_a_checkpoint(data, tm
 
 def test_names_the_term_that_is_not_finite(data, tmp_path):
     trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=1))
-    trainer.term_names = [("bce", ""), ("bce", "1"), ("kl", "1/0"), ("l2", "1")]
-    trainer.step_function = lambda batch: tf.constant([1.0, 2.0, float("inf"), float("nan")])
+    means = LossMeans((2, 1))
+    means.update_state({"bce": 1.0, "kl/1/0": float("inf"), "l2/1": float("nan")}, 4)
+    trainer.model.loss_means.terms = means.terms
+    trainer.step_function = lambda batch: means.result()
     with pytest.raises(UserError, match="The kl loss of node 1/0 is inf at step 1: the run stops"):
         trainer.train()
 
@@ -41,7 +43,7 @@ def test_weights_that_are_not_finite_are_told_where_the_loss_was_still_good(data
     def poisoned_step(batch):
         terms = take(batch)
         if trainer.state["step"] == 2:
-            weight = trainer.model.ordered_trainable_variables[0]
+            weight = trainer.model.trainable_variables[0]
             weight.assign(weight * float("nan"))
         return terms
 

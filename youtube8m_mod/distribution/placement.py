@@ -50,7 +50,7 @@ class Placement:
             )
 
     def step(self, function):
-        """`function(batch)`, which trains a step and gives a tensor of means over the batch, as a `PlacedStep`."""
+        """`function(batch)`, which trains a step and gives the same logs on each replica, as a `PlacedStep`."""
         return PlacedStep(function)
 
     def guard(self):
@@ -83,7 +83,8 @@ class DataParallelPlacement(Placement):
 
     def step(self, function):
         def on_all(parts):
-            return self.strategy.reduce("MEAN", self.strategy.run(function, (parts,)), axis=None)
+            logs = self.strategy.run(function, (parts,))
+            return tf.nest.map_structure(lambda values: self.strategy.experimental_local_results(values)[0], logs)
 
         return PlacedStep(on_all, self._split)
 

@@ -47,7 +47,7 @@ def fold(model, node="", precision="float32", classes=None, placement=None, kern
         UserError: there is no such node, precision or class.
     """
     check_options(model.config, node, precision, classes)
-    placement, segments = placement or model.placement, model.phase.segments
+    placement, segments = placement or model.placement, model.segments
     return FoldedModel(model.config, segments, model_weights(model), node, precision, classes, placement, kernels_right)
 
 

@@ -42,6 +42,10 @@ class Mixture(keras.layers.Layer):
         logits, weights = self.mixing(frames, [output.logits for output in outputs], training=training)
         return NodeOutput(logits, ops.sigmoid(logits), weights, tuple(outputs))
 
+    def leaves(self):
+        """The leaves below; no property: Keras walks through those when it saves a model."""
+        return [leaf for node in self.nodes for leaf in node.leaves()]
+
     @property
     def regularized_weights(self):
         return [weight for node in self.nodes for weight in node.regularized_weights]
@@ -68,6 +72,5 @@ def make_node(config, depth, name, leaf_options):
             seed=options["seed"],
             dtype=options["dtype"],
             momentum=options["momentum"],
-            unbiased_moving_variance=options["unbiased_moving_variance"],
         )
     return NeXtVLADModel(config, name=name, **options)

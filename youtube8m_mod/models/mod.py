@@ -1,17 +1,24 @@
 """The trainable model: a tree of mixtures with online knowledge distillation (section 3.4)."""
 
+import dataclasses
 import itertools
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from youtube8m_mod import losses
-from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, Recipe
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
+from youtube8m_mod.models.batch import as_batch, labels_of, without_texts
+from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
+from youtube8m_mod.overrides import from_dict, to_dict
+from youtube8m_mod.tree import NodeOutput
 
 
+@keras.saving.register_keras_serializable("youtube8m_mod")
 class MOD(keras.Model):
     """Scaled features, a tree of mixtures, and the step that trains all its nodes at once.
 
@@ -19,36 +26,61 @@ class MOD(keras.Model):
     They meet only in their logits: the step takes one gradient tape a subtree, so that the backward pass of a subtree
     runs on its device too.
 
+        model = MOD(model_config("mod_nextvlad_tiny"), frames=5)
+        model.compile(FusedAdam(1e-3), recipe=PHASES["finetune"])
+        model.fit(Reader("validate*.tfrecord", model.config, segments=True).read(32).dataset)
+
     Args:
         config: a `ModelConfig`.
-        phase: a `PhaseConfig`: the number of frames, and the regularisation of training.
-        placement: a `Placement`; None leaves it to TensorFlow.
-        precision: "float32" or "mixed_bfloat16".
+        frames: frames of an example: `config.max_frames` for whole videos (None), 5 for segments. Weights do not
+            depend on it.
+        placement: a `Placement` of the subtrees; None leaves it to TensorFlow. It is not saved.
+        dtype: "float32", "mixed_bfloat16" or another policy.
         seed: of the dropout (the weights' is `keras.utils.set_random_seed`).
+        dropout: rate on the pooled features.
+        momentum: of the moving averages of the batch norms.
 
     Call arguments:
         batch: a dict with `features` uint8 or float `(batch, frames, features)`, and optionally `num_frames` and
-            `present_frames` `(batch,)`.
+            `present_frames` `(batch,)`; or the features alone.
 
     Returns:
         the root's probabilities, float32 `(batch, classes)`.
     """
 
-    def __init__(self, config, phase, placement=None, precision="float32", seed=0):
-        super().__init__(name="mod", dtype=precision)
-        self.config, self.phase = config, phase
-        self.placement = placement or Placement()
-        self.frames = SEGMENT_FRAMES if phase.segments else config.max_frames
-        accidents = phase.original_accidents
-        # The original's mixtures and the starter code's baseline use the fused batch norm, its single model does not.
-        unbiased = accidents and (bool(config.branching) or config.pooling == "dbof")
-        leaf_options = dict(
-            dtype=precision,
+    def __init__(
+        self, config, frames=None, placement=None, dtype=None, seed=0, *, dropout=0.5, momentum=0.999, name="mod"
+    ):
+        placement = placement or Placement()
+        with placement.variables():
+            # What is cast is up to the layers: float features keep their precision until they are scaled.
+            super().__init__(name=name, dtype=dtype, autocast=False)
+            self.config, self.placement, self.seed = config, placement, seed
+            self.frames = frames or config.max_frames
+            self.dropout, self.momentum = dropout, momentum
+            self.loss_means = LossMeans(config.branching)
+            self.recipe = self.loss_means.recipe
+            self._make_nodes()
+            self.build()
+
+    @classmethod
+    def for_phase(cls, config, phase, placement=None, dtype=None, seed=0, frames=None):
+        """The model that a `PhaseConfig` trains: its dropout, momentum, frames (unless given), recipe."""
+        model = cls(
+            config,
+            frames or phase.frames(config),
+            placement,
+            dtype,
+            seed,
             dropout=phase.dropout,
-            seed=itertools.count(seed),
-            unbiased_moving_variance=unbiased,
             momentum=phase.batch_norm_momentum,
         )
+        model.set_recipe(phase)
+        return model
+
+    def _make_nodes(self):
+        config, policy = self.config, self.dtype_policy
+        leaf_options = dict(dtype=policy, dropout=self.dropout, seed=itertools.count(self.seed), momentum=self.momentum)
         with self.placement.root():
             self.scaling = FeatureScaling(config.whitened_size, name="scaling")
         if config.branching:
@@ -57,15 +89,11 @@ class MOD(keras.Model):
                 with self.placement.subtree(index):
                     self.subtrees.append(make_node(config, 1, str(index), leaf_options))
             with self.placement.root():
-                # The original's root net, above its towers, trains without updating its averages.
-                momentum = 1.0 if accidents and len(config.branching) > 1 else phase.batch_norm_momentum
-                self.root = Mixture(self.subtrees, momentum, name="root", dtype=precision)
+                self.root = Mixture(self.subtrees, self.momentum, name="root", dtype=policy)
         else:
             with self.placement.root():
                 self.root = make_node(config, 0, "0", leaf_options)
             self.subtrees = [self.root]
-        self.trackers = {name: keras.metrics.Mean(name) for name in self.metric_names}
-        self.build()
 
     def build(self, input_shape=None):
         shape = (None, self.frames, self.config.feature_size)
@@ -78,11 +106,17 @@ class MOD(keras.Model):
                 self.root.build(shape)
         self.built = True
 
+    @property
+    def segments(self):
+        """Whether the examples are 5-frame segments, which attend to all their frames."""
+        return self.frames == SEGMENT_FRAMES
+
     def call(self, batch, training=False):
         return self.tree(batch, training).probabilities
 
     def tree(self, batch, training=False):
         """The `NodeOutput` of the root for a batch."""
+        batch = as_batch(batch)
         scaled = self._scaled_frames(batch)
         outputs = []
         for index, subtree in enumerate(self.subtrees):
@@ -100,103 +134,145 @@ class MOD(keras.Model):
             node = node.nodes[int(index)]
         return node
 
-    def compile(self, optimizer, jit_compile=False, **kwargs):
-        """As `keras.Model.compile`; XLA stays off by default: it cannot compile a model that spans devices."""
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+    def set_recipe(self, recipe):
+        """Sets what `compile` takes where it is given none, and the original's accidents in batch norms."""
+        self.recipe = Recipe(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)})
+        self.loss_means.recipe = self.recipe
+        accidents, branching = self.recipe.original_accidents, self.config.branching
+        # The original's mixtures and the starter code's baseline use the fused batch norm, its single model does not.
+        for leaf in self.root.leaves():
+            leaf.set_unbiased_moving_variance(accidents and (bool(branching) or self.config.pooling == "dbof"))
+        if branching:
+            # The original's root net, above its towers, trains without updating its averages.
+            self.root.mixing.norm.momentum = 1.0 if accidents and len(branching) > 1 else self.momentum
 
-    def train_step(self, batch):
-        terms, gradients = self.losses_and_gradients(batch)
-        self.optimizer.apply(gradients, self.ordered_trainable_variables)
-        for name, value in self.level_terms(terms).items():
-            self.trackers[name].update_state(value)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+    def compile(self, optimizer="adam", recipe=None, metrics=None, weighted_metrics=None, jit_compile=False, **kwargs):
+        """As `keras.Model.compile`, with a recipe in place of a loss.
+
+        Args:
+            optimizer: `FusedAdam`, or any of Keras'.
+            recipe: a `Recipe`, or a `PhaseConfig`, which is one; None: the model's, by default `Recipe()`.
+            metrics, weighted_metrics: of the root's probabilities; weighted ones take the label weights.
+            jit_compile: XLA stays off by default: it cannot compile a model that spans devices.
+            **kwargs: `run_eagerly` and others of `keras.Model.compile`.
+        """
+        if kwargs.get("loss") is not None or kwargs.get("loss_weights") is not None:
+            raise ValueError("A MOD has the losses of its recipe: expected recipe=..., got loss or loss_weights.")
+        if recipe is not None:
+            self.set_recipe(recipe)
+        with self.distribute_strategy.scope():
+            super().compile(
+                optimizer=optimizer,
+                metrics=metrics,
+                weighted_metrics=weighted_metrics,
+                jit_compile=jit_compile,
+                **kwargs,
+            )
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """As `keras.Model.fit`; x may be a dataset of batches as the reader gives them."""
+        return super().fit(without_texts(x), *args, validation_data=without_texts(validation_data), **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """As `keras.Model.evaluate`; x may be a dataset of batches as the reader gives them."""
+        return super().evaluate(without_texts(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`; x may be a dataset of batches as the reader gives them."""
+        return super().predict(without_texts(x), *args, **kwargs)
+
+    def train_step(self, data):
+        batch = as_batch(data)
+        terms, gradients, output = self.losses_and_gradients(batch)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return self._logs(batch, terms, output)
+
+    def test_step(self, data):
+        batch = as_batch(data)
+        output = self.tree(batch, training=False)
+        terms = losses.tree_losses(output, *labels_of(batch), self.recipe)
+        for index in range(len(self.subtrees)):
+            terms |= self._l2_term(index)
+        return self._logs(batch, terms, output)
+
+    def _logs(self, batch, terms, output):
+        labels, label_weights = labels_of(batch)
+        self.loss_means.update_state(terms, tf.shape(labels)[0])
+        return self.compute_metrics(batch, labels, output.probabilities, label_weights)
 
     def losses_and_gradients(self, batch):
-        """Loss terms of a batch, and the gradients of their sum.
+        """Loss terms of a batch, the gradients of their weighted sum, and the scores that they are losses of.
 
         Returns:
-            ({"bce": {path: scalar}, "kl": {path: scalar}, "l2": {path of a subtree: scalar}},
-            gradients in the order of `ordered_trainable_variables`).
+            ({name of a term: scalar}, gradients in the order of `trainable_variables`, `NodeOutput` of the root).
         """
-        temperature = self.phase.temperature
-        # Gradients of replicas are summed; each replica's loss is a mean over its own part of the batch.
-        share = 1 / tf.distribute.get_strategy().num_replicas_in_sync
         scaled = self._scaled_frames(batch)
-        labels = self._once_a_device(
-            lambda: [tf.cast(batch[key], tf.float32) if key in batch else None for key in ("labels", "label_weights")]
+        labels = self._once_a_device(lambda: labels_of(batch))
+        forwards = [
+            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index))
+            for index in range(len(self.subtrees))
+        ]
+        terms = {name: value for forward in forwards for name, value in forward.terms.items()}
+        outputs = [forward.output for forward in forwards]
+        if not self.config.branching:
+            return terms, self._subtree_gradients(forwards, [None]), outputs[0]
+        root_terms, root_gradients, logit_gradients, output = self._root_forward_and_gradients(
+            scaled(0), outputs, labels(0)
         )
-        terms, outputs, totals, tapes = {"bce": {}, "kl": {}, "l2": {}}, [], [], []
-        for index, subtree in enumerate(self.subtrees):
-            path = str(index) if self.config.branching else ""
-            with self.placement.subtree(index), tf.GradientTape() as tape:
-                output = subtree(scaled(index), batch.get("num_frames"), training=True)
-                own = losses.tree_losses(output, *labels(index), temperature, path)
-                own["l2"] = {path: losses.l2_penalty(subtree.regularized_weights, self._l2_scale(index))}
-                totals.append(share * self.total_loss(own))
-            outputs.append(output)
-            tapes.append(tape)
-            for kind, values in own.items():
-                terms[kind].update(values)
+        return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
 
-        root_gradients, logit_gradients = [], [None] * len(outputs)
-        if self.config.branching:
-            logits = [output.logits for output in outputs]
-            variables = self.root.mixing.trainable_variables
-            with self.placement.root(), tf.GradientTape() as tape:
-                tape.watch(logits)
-                output = self.root.mix(scaled(0), outputs, training=True)
-                own = losses.node_losses(output, *labels(0), temperature)
-                total = share * self.total_loss(own)
-                root_gradients, logit_gradients = tape.gradient(total, ([v.value for v in variables], logits))
-            for kind, values in own.items():
-                terms[kind].update(values)
+    def _subtree_forward(self, index, frames, num_frames, labels):
+        """Forward pass and own losses of a subtree, under a tape of its own on its device."""
+        subtree = self.subtrees[index]
+        with self.placement.subtree(index), tf.GradientTape() as tape:
+            output = subtree(frames, num_frames, training=True)
+            terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index)) | self._l2_term(index)
+            total = self._replica_share * losses.total_loss(terms, self.recipe)
+        return _Forward(output, terms, total, tape)
 
+    def _root_forward_and_gradients(self, frames, outputs, labels):
+        """(loss terms, gradients of the root's mixing net, gradients of the subtrees' logits, `NodeOutput`)."""
+        logits = [output.logits for output in outputs]
+        with self.placement.root(), tf.GradientTape() as tape:
+            tape.watch(logits)
+            output = self.root.mix(frames, outputs, training=True)
+            terms = losses.node_losses(output, *labels, self.recipe)
+            total = self._replica_share * losses.total_loss(terms, self.recipe)
+            variables = [variable.value for variable in self.root.mixing.trainable_variables]
+            gradients, logit_gradients = tape.gradient(total, (variables, logits))
+        return terms, list(gradients), logit_gradients, output
+
+    def _subtree_gradients(self, forwards, logit_gradients):
+        """Gradients of all subtrees' variables: of their own losses, and of what the root asks of their logits."""
         gradients, done = [], {}
-        for index, (tape, output) in enumerate(zip(tapes, outputs)):
+        for index, (forward, logit_gradient) in enumerate(zip(forwards, logit_gradients, strict=True)):
             # Backward passes that share a device take turns: gradients of all of them at once fill the memory.
             device = self.placement.device_of(index)
             with self.placement.subtree(index), tf.control_dependencies(done.get(device)):
-                variables = [v.value for v in self.subtrees[index].trainable_variables]
-                targets, weights = [totals[index]], [tf.ones(())]
-                if logit_gradients[index] is not None:
-                    targets, weights = targets + [output.logits], weights + [logit_gradients[index]]
-                own_gradients = tape.gradient(targets, variables, output_gradients=weights)
+                variables = [variable.value for variable in self.subtrees[index].trainable_variables]
+                targets, weights = [forward.total], [tf.ones(())]
+                if logit_gradient is not None:
+                    targets, weights = [*targets, forward.output.logits], [*weights, logit_gradient]
+                own_gradients = forward.tape.gradient(targets, variables, output_gradients=weights)
                 done[device] = [tf.group(own_gradients)]
             gradients += own_gradients
-        return terms, gradients + list(root_gradients)
+        return gradients
+
+    def _l2_term(self, index):
+        """The penalty of a subtree; by the original's accident the first counts as often as there are subtrees."""
+        times = len(self.subtrees) - index if self.recipe.original_accidents else 1
+        penalty = losses.l2_penalty(self.subtrees[index].regularized_weights, times * self.recipe.l2_penalty)
+        return {losses.term_name("l2", self._path_of(index)): penalty}
+
+    def _path_of(self, index):
+        """Path of a subtree in the tree."""
+        return str(index) if self.config.branching else ""
 
     @property
-    def ordered_trainable_variables(self):
-        """Trainable variables: subtree by subtree, then those of the root's mixing net."""
-        variables = [variable for subtree in self.subtrees for variable in subtree.trainable_variables]
-        return variables + (self.root.mixing.trainable_variables if self.config.branching else [])
-
-    def total_loss(self, terms):
-        """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6)."""
-        return (
-            sum(terms["bce"].values())
-            + self.phase.kl_weight * sum(terms["kl"].values())
-            + sum(terms.get("l2", {}).values())
-        )
-
-    def level_terms(self, terms):
-        """The terms added up level by level, by the names of `metric_names`; level 0 is the root."""
-        sums = dict.fromkeys(self.metric_names, 0.0)
-        for kind in ("bce", "kl"):
-            for path, value in terms[kind].items():
-                sums[f"{kind}_level_{len(path.split('/')) if path else 0}"] += value
-        return sums | {"loss": self.total_loss(terms), "l2": sum(terms["l2"].values())}
-
-    @property
-    def metric_names(self):
-        """ "loss", "l2", and for each level its BCE and the KL from the level above it (before lambda)."""
-        depth = len(self.config.branching)
-        kl = [f"kl_level_{level}" for level in range(1, depth + 1)] if self.phase.temperature else []
-        return ["loss", *(f"bce_level_{level}" for level in range(depth + 1)), *kl, "l2"]
-
-    @property
-    def metrics(self):
-        return list(self.trackers.values())
+    def _replica_share(self):
+        """Gradients of replicas are summed; each replica's loss is a mean over its own part of the batch."""
+        return 1 / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _scaled_frames(self, batch):
         """A function from a subtree's number to its scaled frames; what travels to a device are the raw bytes."""
@@ -215,7 +291,41 @@ class MOD(keras.Model):
 
         return computed
 
-    def _l2_scale(self, subtree):
-        """The penalty's scale in a subtree; by the original's accident the first counts as often as there are."""
-        times = len(self.subtrees) - subtree if self.phase.original_accidents else 1
-        return self.phase.l2_penalty * times
+    @property
+    def metrics(self):
+        if not self.compiled:
+            return []
+        # Without Keras' own mean of a loss.
+        return [self.loss_means, *(metric for metric in super().metrics if metric.name != self.loss_means.name)]
+
+    def get_config(self):
+        return {
+            "config": to_dict(self.config),
+            "frames": self.frames,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "seed": self.seed,
+            "dropout": self.dropout,
+            "momentum": self.momentum,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config | {"config": from_dict(ModelConfig, config["config"], "the configuration")})
+
+    def get_compile_config(self):
+        return super().get_compile_config() | {"recipe": to_dict(self.recipe)} if self.compiled else {}
+
+    def compile_from_config(self, config):
+        config = keras.saving.deserialize_keras_object(config)
+        recipe = from_dict(Recipe, config.pop("recipe"), "the compile configuration")
+        self.compile(**config, recipe=recipe)
+
+
+class _Forward(NamedTuple):
+    """What the forward pass of a subtree leaves for its backward pass."""
+
+    output: NodeOutput
+    terms: dict
+    total: Any
+    tape: tf.GradientTape

@@ -82,9 +82,16 @@ class NeXtVLADModel(keras.layers.Layer):
         logits, probabilities = self.classifier(self.gating(hidden, training=training))
         return NodeOutput(logits, probabilities)
 
+    def leaves(self):
+        return [self]
+
     @property
     def regularized_weights(self):
         return self.classifier.regularized_weights
+
+    def set_unbiased_moving_variance(self, unbiased):
+        """Whether the gating's batch norm has this accident of the original's mixtures; see `BatchNormalization`."""
+        self.gating.norm.unbiased_moving_variance = unbiased
 
 
 class DBoFModel(keras.layers.Layer):
@@ -118,6 +125,14 @@ class DBoFModel(keras.layers.Layer):
     def call(self, frames, num_frames=None, training=None):
         return NodeOutput(*self.classifier(self.bag(frames, num_frames, training=training)))
 
+    def leaves(self):
+        return [self]
+
     @property
     def regularized_weights(self):
         return self.classifier.regularized_weights
+
+    def set_unbiased_moving_variance(self, unbiased):
+        """Whether the bag's batch norms have this accident of the original; see `BatchNormalization`."""
+        for norm in (self.bag.input_norm, self.bag.cluster_norm, self.bag.hidden_norm):
+            norm.unbiased_moving_variance = unbiased

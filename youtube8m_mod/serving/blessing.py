@@ -113,7 +113,7 @@ class Recorder:
     def _videos(self, features, lengths):
         lengths = np.minimum(lengths, self.model.config.max_frames)
         rows = np.maximum(lengths, self.model.frames)  # Each video is padded by itself: its length alone decides.
-        attended = np.maximum(lengths, SEGMENT_FRAMES) if self.model.phase.segments else lengths
+        attended = np.maximum(lengths, SEGMENT_FRAMES) if self.model.segments else lengths
         answers = np.zeros((len(lengths), len(self.classes)), np.float32)
         for count in np.unique(rows):
             padded = np.pad(features[:, :count], ((0, 0), (0, max(count - features.shape[1], 0)), (0, 0)))

@@ -96,7 +96,7 @@ class Export:
         if self.precision != "float32":
             raise UserError(f"A TFLite model has 8-bit weights: --precision={self.precision} does not go with it.")
         with _appearing(output_dir) as folder:
-            reader = Reader(data_pattern, model.config, segments=model.phase.segments, max_frames=model.frames)
+            reader = Reader(data_pattern, model.config, segments=model.segments, max_frames=model.frames)
             folded = self._fold(model, kernels_right=True)
             content = tflite.convert(Signatures(folded, self.top_k))
             path = f"{folder}/{TFLITE_FILE}"
@@ -109,7 +109,7 @@ class Export:
             (float_map, int8_map), ratings = tflite.mean_average_precisions(
                 [
                     lambda features, present: folded.predict(
-                        features, None if model.phase.segments else present, present
+                        features, None if model.segments else present, present
                     ).numpy(),
                     tflite.predictor(content),
                 ],
@@ -159,7 +159,7 @@ class Export:
     def _summary(self, model):
         return {
             "model": to_dict(model.config),
-            "segments": model.phase.segments,
+            "segments": model.segments,
             "node": self.node,
             "precision": self.precision,
             "classes": self.classes,

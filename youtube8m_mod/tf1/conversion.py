@@ -100,11 +100,11 @@ def convert(checkpoint, train_dir, phase=None, eigenvalues=None, changes=()):
     model_config = overrides.override(model_config, model_texts)
     phase_config = overrides.override(phase_config, phase_texts)
 
-    model = MOD(model_config, phase_config)
+    model = MOD.for_phase(model_config, phase_config)
     optimizer = FusedAdam(phase_config.base_learning_rate)
-    optimizer.build(model.ordered_trainable_variables)
+    optimizer.build(model.trainable_variables)
     targets = variable_names.tree_variables(model, leaf_towers=towers > 1 and len(model_config.branching) == 1)
-    parameters = sum(variable.shape.num_elements() for variable in model.ordered_trainable_variables)
+    parameters = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     if has_optimizer:
         targets |= _optimizer_targets(targets, model, optimizer)
     dropped = {name for name in reader.shapes if towers == 1 and name.startswith("ensemble/")}
@@ -195,8 +195,7 @@ def _optimizer_targets(targets, model, optimizer):
     slots = {"beta1_power": optimizer.beta_1_power, "beta2_power": optimizer.beta_2_power}
     for suffix, moments in zip(_SLOTS, (optimizer.first_moments, optimizer.second_moments)):
         slots |= {
-            f"{names[id(variable)]}{suffix}": moment
-            for variable, moment in zip(model.ordered_trainable_variables, moments)
+            f"{names[id(variable)]}{suffix}": moment for variable, moment in zip(model.trainable_variables, moments)
         }
     return slots
 

@@ -83,7 +83,7 @@ def optimizer_variables(model, optimizer):
         "beta_2_power": optimizer.beta_2_power.value,
     }
     for letter, moments in (("m", optimizer.first_moments), ("v", optimizer.second_moments)):
-        for variable, moment in zip(model.ordered_trainable_variables, moments):
+        for variable, moment in zip(model.trainable_variables, moments):
             named[f"{_path(variable)}/{letter}"] = moment.value
     return named
 
@@ -224,12 +224,13 @@ class StoredVariables:
         return self._reader.get_tensor(_key(path))
 
 
-def load_model(train_dir, placement=None, phase=None, precision=None):
+def load_model(train_dir, placement=None, frames=None, precision=None):
     """The trained model of a train_dir.
 
     Args:
         placement: a `Placement`; any may load what another saved.
-        phase: a `PhaseConfig` in place of the run's own, for instance to score whole videos with a finetuned model.
+        frames: frames of an example in place of the run's own, for instance to score whole videos with a finetuned
+            model.
         precision: in place of the run's own.
 
     Returns:
@@ -239,7 +240,7 @@ def load_model(train_dir, placement=None, phase=None, precision=None):
     if not steps(train_dir):
         raise UserError(f"{train_dir} holds no checkpoint.")
     check_memory(run.model, 1, 1, run.model.max_frames)
-    model = MOD(run.model, phase or run.phase, placement, precision or run.precision, run.seed)
+    model = MOD.for_phase(run.model, run.phase, placement, precision or run.precision, run.seed, frames)
     restore_latest(train_dir, model)
     return model, run
 
@@ -271,7 +272,7 @@ def _folder(train_dir, step):
 
 
 def _path(variable):
-    return variable.path.removeprefix("mod/")
+    return variable.path.removeprefix("mod/")  # The name of a `MOD`.
 
 
 def _is_random_state(variable):

@@ -7,6 +7,7 @@ import tensorflow as tf
 _LARGE = 1 << 18
 
 
+@keras.saving.register_keras_serializable("youtube8m_mod")
 class StaircaseDecay(keras.optimizers.schedules.LearningRateSchedule):
     """base * decay^floor(examples seen / decay_examples), as the original counts examples: step * batch size."""
 
@@ -27,6 +28,7 @@ class StaircaseDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable("youtube8m_mod")
 class FusedAdam(keras.optimizers.Optimizer):
     """Adam (Kingma and Ba, 2015) through TensorFlow's fused kernel, numerically that of TensorFlow 1.
 
@@ -66,25 +68,23 @@ class FusedAdam(keras.optimizers.Optimizer):
         with tf.device(getattr(reference_variable.value, "device", None)):
             return super().add_variable_from_reference(reference_variable, *args, **kwargs)
 
-    def apply(self, grads, trainable_variables=None):
-        iterations = super().apply(grads, trainable_variables)
-        self.beta_1_power.assign(self.beta_1_power * self.beta_1)
-        self.beta_2_power.assign(self.beta_2_power * self.beta_2)
-        return iterations
-
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         # Read once here: otherwise these three scalars travel for each variable of another device.
         scalars = [tf.convert_to_tensor(value) for value in (learning_rate, self.beta_1_power, self.beta_2_power)]
         if tf.distribute.has_strategy():
             super()._backend_update_step(grads, trainable_variables, scalars)
-            return
-        # Keras sums over replicas even where there is one, which takes all gradients to the default device and back.
-        for gradient, variable in zip(grads, trainable_variables):
-            self.update_step(gradient, variable.value, scalars)
+        else:
+            # Keras sums over replicas even where there is one: all gradients to the default device and back.
+            for gradient, variable in zip(grads, trainable_variables):
+                self.update_step(gradient, variable.value, scalars)
+        self.beta_1_power.assign(self.beta_1_power * self.beta_1)
+        self.beta_2_power.assign(self.beta_2_power * self.beta_2)
 
     def update_step(self, gradient, variable, scalars):
         index = self._get_variable_index(variable)
         learning_rate, beta_1_power, beta_2_power = scalars
+        gradient = tf.cast(gradient, variable.dtype)
+        gradient.set_shape(variable.shape)  # The graph of a batch of unknown size does not know it.
         with tf.device(variable.device):  # Without the scope, gradients travel to the default device to be clipped.
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
@@ -96,7 +96,7 @@ class FusedAdam(keras.optimizers.Optimizer):
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,
-                grad=self.clipped(tf.cast(gradient, variable.dtype)),
+                grad=self.clipped(gradient),
             )
 
     def clipped(self, gradient):
@@ -115,3 +115,11 @@ class FusedAdam(keras.optimizers.Optimizer):
             "epsilon": self.epsilon,
             "clip_norm": self.clip_norm,
         }
+
+
+def optimizer_of(phase):
+    """The optimizer and learning-rate schedule of a `PhaseConfig`."""
+    schedule = StaircaseDecay(
+        phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay, phase.learning_rate_decay_examples
+    )
+    return FusedAdam(schedule, clip_norm=phase.clip_gradient_norm)

@@ -63,7 +63,7 @@ def variable_report(model, optimizer):
         for copy in _copies(variables):
             entry = devices.setdefault(device_name(copy.device), _nothing())
             entry[kind] += _bytes(copy)
-    for copy in _copies(model.ordered_trainable_variables):
+    for copy in _copies(model.trainable_variables):
         devices[device_name(copy.device)]["parameters"] += copy.shape.num_elements()
     for index, subtree in enumerate(model.subtrees):
         for device in sorted({device_name(copy.device) for copy in _copies(subtree.variables)}):
@@ -130,9 +130,7 @@ def start_table(model, optimizer, graph):
     activations = activation_bytes(graph)
     slots = {
         variable.path: [first, second]
-        for variable, first, second in zip(
-            model.ordered_trainable_variables, optimizer.first_moments, optimizer.second_moments
-        )
+        for variable, first, second in zip(model.trainable_variables, optimizer.first_moments, optimizer.second_moments)
     }
     rows = []
     for index, device in places:

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod import files
+from youtube8m_mod import files, losses
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.distribution.placement import Placement
@@ -18,7 +18,7 @@ from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.terminal import progress
 from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import History, Interval
-from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
+from youtube8m_mod.training.optimizer import optimizer_of
 from youtube8m_mod.training.placement_report import ReportedStep
 from youtube8m_mod.training.train_dir import note_start, prepare
 
@@ -85,22 +85,13 @@ class Trainer:
         self.lock = prepare(run, self.train_dir, options, getattr(self.reader, "paths", None))
         checkpoints.seed_everything(run.seed)
         with placement.variables():
-            self.model = MOD(run.model, phase, placement, run.precision, run.seed)
-            self.optimizer = FusedAdam(
-                StaircaseDecay(
-                    phase.base_learning_rate,
-                    phase.batch_size,
-                    phase.learning_rate_decay,
-                    phase.learning_rate_decay_examples,
-                ),
-                clip_norm=phase.clip_gradient_norm,
-            )
-            self.optimizer.build(self.model.ordered_trainable_variables)
+            self.model = MOD.for_phase(run.model, phase, placement, run.precision, run.seed)
+            self.optimizer = optimizer_of(phase)
+            self.model.compile(self.optimizer)
         self.state = self._initial_state()
         self.step_function = ReportedStep(
             placement.step(self._train_step), self.model, self.optimizer, f"{self.train_dir}/placement.json"
         )
-        self.term_names = None
         self.checkpoint_seconds = 0.0
         self._last_checkpoint, self._last_cost = time.monotonic(), 0.0
         self._stop_signal = None
@@ -126,7 +117,7 @@ class Trainer:
                 bar.update()
                 if self.state["step"] % self.options.log_steps == 0:
                     averages, interval = self._log(interval, history)
-                    bar.set_postfix({name: f"{averages[name]:.4g}" for name in self.model.metric_names})
+                    bar.set_postfix({name: f"{averages[name]:.4g}" for name in self.model.loss_means.result()})
                 if self._stop_signal and self.state["step"] != max_steps:
                     self._stop()
                 if self._checkpoint_due():
@@ -157,34 +148,32 @@ class Trainer:
         return checkpoints.new_state()
 
     def _train_step(self, batch):
-        terms, gradients = self.model.losses_and_gradients(batch)
-        self.optimizer.apply(gradients, self.model.ordered_trainable_variables)
-        self.term_names = [(kind, path) for kind, values in terms.items() for path in values]
-        return tf.stack([value for values in terms.values() for value in values.values()])
+        self.model.reset_metrics()  # The logs are those of the step.
+        return self.model.train_step(batch)
 
     def _run_step(self, batch):
         """One step; returns its loss terms as a dict of numbers, after a look at each of them."""
         try:
-            values = self.step_function(batch).numpy()
+            logs = {name: float(value) for name, value in self.step_function(batch).items()}
         except tf.errors.ResourceExhaustedError as error:
             raise UserError(
                 f"Memory is short at step {self.state['step']}: {error.message.splitlines()[0]}; a smaller "
                 "--batch_size or more devices may help."
             ) from error
-        if not np.all(np.isfinite(values)):
-            kind, path = self.term_names[int(np.argmin(np.isfinite(values)))]
+        if not np.all(np.isfinite(list(logs.values()))):
+            terms = {name: float(value) for name, value in self.model.loss_means.terms().items()}
+            (kind, path), value = next(
+                (losses.split_term_name(name), value) for name, value in terms.items() if not np.isfinite(value)
+            )
             raise UserError(
-                f"The {kind} loss of {f'node {path}' if path else 'the root'} is {values[~np.isfinite(values)][0]} at "
+                f"The {kind} loss of {f'node {path}' if path else 'the root'} is {value} at "
                 f"step {self.state['step']}: the run stops, and the checkpoints before that step stay; a run with a "
                 "lower --base_learning_rate, in another --train_dir or with --start_new_model, may do better."
             )
         if "label_weights" in batch:
             rated = np.flatnonzero(batch["label_weights"].numpy().any(axis=0)).tolist()
             self.run.classes = sorted({*(self.run.classes or ()), *rated})
-        terms = {"bce": {}, "kl": {}, "l2": {}}
-        for (kind, path), value in zip(self.term_names, values.tolist()):
-            terms[kind][path] = value
-        return self.model.level_terms(terms)
+        return logs
 
     def _log(self, interval, history):
         """Writes the line of an interval; returns its averages and the interval that begins."""

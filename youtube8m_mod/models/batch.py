@@ -1,0 +1,47 @@
+"""A batch as the reader gives it, of what Keras hands to a model."""
+
+import keras
+import tensorflow as tf
+
+
+def as_batch(data):
+    """The batch dict of what `fit`, `evaluate`, `predict` or a call were given.
+
+    Args:
+        data: a batch as `Reader` gives it; features alone; or `(x, y)` or `(x, y, sample_weight)`, where x is one of
+            these, y the multi-hot labels `(batch, classes)`, and sample_weight `(batch, classes)` for rated labels or
+            `(batch,)`.
+
+    Returns:
+        a dict of `features`, and what there is of `num_frames`, `present_frames`, `labels`, `label_weights` and others.
+    """
+    x, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
+    batch = dict(x) if isinstance(x, dict) else {"features": x}
+    given = {"labels": labels, "label_weights": label_weights}
+    batch |= {name: values for name, values in given.items() if values is not None}
+    if "features" not in batch:
+        raise ValueError(f'Expected a batch with "features", got {", ".join(batch) or "nothing"}.')
+    return batch
+
+
+def labels_of(batch):
+    """(labels, label weights or None) of a batch, float32 `(batch, classes)` and `(batch, classes)` or `(batch, 1)`."""
+    if "labels" not in batch:
+        raise ValueError(
+            'Expected "labels" in the batch, or y, multi-hot of shape (batch, classes); got '
+            f"{', '.join(sorted(batch))} only."
+        )
+    labels, weights = (
+        None if name not in batch else keras.ops.cast(batch[name], "float32") for name in ("labels", "label_weights")
+    )
+    if weights is not None and len(weights.shape) == 1:
+        weights = weights[:, None]
+    return labels, weights
+
+
+def without_texts(data):
+    """`data` without the texts of a dataset's batches, as `ids`: no GPU and no replica can hold them."""
+    if not isinstance(data, tf.data.Dataset) or not isinstance(data.element_spec, dict):
+        return data
+    kept = [name for name, spec in data.element_spec.items() if spec.dtype != tf.string]
+    return data.map(lambda batch: {name: batch[name] for name in kept})
