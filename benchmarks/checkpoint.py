@@ -59,8 +59,8 @@ def main(argv):
 
     from youtube8m_mod.models.mod import MOD
     from youtube8m_mod.training import checkpoints
+    from youtube8m_mod.training.callbacks import DEFAULT_CHECKPOINT_STEPS
     from youtube8m_mod.training.optimizer import FusedAdam
-    from youtube8m_mod.training.trainer import DEFAULT_CHECKPOINT_STEPS
 
     model_config = config.model_config(settings.model, settings.set)
     phase = config.phase_config(settings.phase, {"batch_size": settings.batch_size})

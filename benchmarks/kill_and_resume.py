@@ -52,24 +52,26 @@ STARTUP_KILLS = 0.2  # Share of the kills that come before the first step.
 
 
 def work(pattern, train_dir, steps, segments, seen_path):
-    """The run itself: a `Trainer` that writes down the ids of every step before it takes the step."""
+    """The run itself, which writes down the ids of every step before it takes the step."""
+    from youtube8m_mod.training.callbacks import RunCallback
     from youtube8m_mod.training.run import Run
     from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
-    class Witness(Trainer):
-        def _run_step(self, batch):
+    class Witness(RunCallback):
+        def on_train_batch_begin(self, number, logs=None):
+            batch = self.trainer.batch
             ids = [video.decode() for video in batch["ids"].numpy()]
             if "start_times" in batch:
                 ids = [f"{video}:{start}" for video, start in zip(ids, batch["start_times"].numpy())]
             with open(seen_path, "a", encoding="utf-8") as file:
-                file.write(json.dumps([self.state["step"], ids]) + "\n")
-            return super()._run_step(batch)
+                file.write(json.dumps([self.trainer.state["step"] + 1, ids]) + "\n")
 
     phase = config.phase_config(
         "finetune" if segments else "pretrain", {"batch_size": BATCH_SIZE, "max_steps": steps, "num_epochs": None}
     )
     run = Run(config.model_config("mod_nextvlad_tiny", MODEL), phase)
-    Witness(run, train_dir, pattern, TrainingOptions(checkpoint_steps=CHECKPOINT_STEPS, log_steps=10)).train()
+    options = TrainingOptions(checkpoint_steps=CHECKPOINT_STEPS, log_steps=10)
+    Trainer(run, train_dir, pattern, options, callbacks=[Witness()]).train()
 
 
 def start(folder, name, settings):

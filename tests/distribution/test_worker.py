@@ -21,14 +21,14 @@ import numpy as np
 from tests.distribution.placed_models import Run, batch
 from youtube8m_mod.distribution.placement import make_placement
 from youtube8m_mod.training import checkpoints
-from youtube8m_mod.training.placement_report import ReportedStep
+from youtube8m_mod.training.placement_report import reported
 
 addresses, folder = sys.argv[1:]
 placement = make_placement(workers=addresses.split(","), worker_timeout=60)
 with placement.guard():
     run = Run(placement, branching="2")
-    run.step = ReportedStep(run.step, run.model, run.optimizer, f"{folder}/placement.json")
-    np.save(f"{folder}/losses.npy", run.train([batch()]))
+    with reported(run.model, f"{folder}/placement.json"):
+        np.save(f"{folder}/losses.npy", run.train([batch()]))
     checkpoints.save(folder, run.model, run.optimizer, checkpoints.new_state() | {"step": 1}, keep=1)
 """
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.distribution.placed_models import FOUR, Run, batch
+from tests.training import tiny
 from youtube8m_mod.distribution.placement import DataParallelPlacement, Placement, device_name
 from youtube8m_mod.training import placement_report
-from youtube8m_mod.training.placement_report import ReportedStep
 
 # Products of a subtree: five a feature (with the training-time fold), the hidden layer, two in gating, the classifier.
 FORWARD = 2 * 5 + 4
@@ -20,16 +20,16 @@ def report(tmp_path_factory):
     """(placement.json, table at start, graphs split by device, traced graph, run) of four subtrees on four devices."""
     run = Run(Placement(FOUR))
     path = tmp_path_factory.mktemp("run") / "placement.json"
-    step = ReportedStep(run.step, run.model, run.optimizer, str(path))
     with placement_report.collected_graphs() as graphs:
         pass  # Nothing runs: nothing is collected.
     assert not graphs()
-    table = placement_report.start_table(run.model, run.optimizer, run.step.graph(batch()))
+    table = placement_report.start_table(run.model, run.step.graph(batch()))
     split = []
     report_of = placement_report.matmul_report
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(placement_report, "matmul_report", lambda found: split.extend(found) or report_of(found))
-        step(batch())
+        with placement_report.reported(run.model, str(path)):
+            run.step(batch())
     return json.loads(path.read_text()), table, split, run.step.graph(batch()), run
 
 
@@ -106,7 +106,8 @@ def test_one_tape_over_all_is_told_from_one_tape_a_subtree():
 def test_data_parallel_has_all_on_each_device(tmp_path):
     run = Run(DataParallelPlacement(FOUR[:2]), branching="")
     path = tmp_path / "placement.json"
-    ReportedStep(run.step, run.model, run.optimizer, str(path))(batch(16))  # As many rows a replica as above.
+    with placement_report.reported(run.model, str(path)):
+        run.step(batch(16))  # As many rows a replica as above.
     first, second = json.loads(path.read_text())["devices"].values()
     assert first["subtrees"] == second["subtrees"] == [0]
     assert first["forward_matmuls"] == second["forward_matmuls"] == FORWARD
@@ -114,19 +115,14 @@ def test_data_parallel_has_all_on_each_device(tmp_path):
     assert first["parameters"] == second["parameters"] > 0
 
 
-def test_no_report_where_functions_run_eagerly(tmp_path):
-    step = ReportedStep(lambda values: values, None, None, str(tmp_path / "placement.json"))
-    tf.config.run_functions_eagerly(True)
-    try:
-        assert step(3) == 3
-    finally:
-        tf.config.run_functions_eagerly(False)
+def test_no_report_where_functions_run_eagerly(data, tmp_path, eager):
+    tiny.trainer(data, tmp_path, tiny.run(max_steps=1)).train()
     assert not (tmp_path / "placement.json").exists()
 
 
 def test_devices_of_variables():
     run = Run(Placement(["CPU:3", "CPU:1"]), branching="3")
-    report = placement_report.variable_report(run.model, run.optimizer)
+    report = placement_report.variable_report(run.model)
     assert report["CPU:3"]["subtrees"] == [0, 2]
     assert report["CPU:1"]["subtrees"] == [1]
     assert device_name(run.model.root.mixing.kernel.value.device) == "CPU:3"

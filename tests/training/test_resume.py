@@ -1,5 +1,6 @@
 """A run that was killed and started again is the run that was never interrupted."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.errors import Stopped
 from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though")  # The data's functions stay graphs.
@@ -23,25 +25,34 @@ class Killed(BaseException):
     """What nobody handles: the nearest that a process can do to itself."""
 
 
-def killed_at(trainer, step, after_update):
-    """Trains until a step and dies in it, before or after its update of the weights; returns the ids of each step."""
-    take, seen = trainer._run_step, []
+class KilledAt(RunCallback):
+    """Dies in a step, before or after its update of the weights; `seen` are the ids of each step."""
 
-    def dying_step(batch):
-        seen.append((trainer.state["step"], sorted(batch["ids"].numpy().tolist())))
-        if trainer.state["step"] == step and not after_update:
-            raise Killed
-        terms = take(batch)
-        if trainer.state["step"] == step:
-            raise Killed
-        return terms
+    def __init__(self, step, after_update):
+        super().__init__()
+        self.step, self.after_update, self.seen = step, after_update, []
 
-    trainer._run_step = dying_step
-    try:
-        trainer.train()
-    except Killed:
-        pass
-    return seen
+    def on_train_batch_begin(self, batch, logs=None):
+        step = self.trainer.state["step"] + 1
+        self.seen.append((step, sorted(self.trainer.batch["ids"].numpy().tolist())))
+        if step == self.step and not self.after_update:
+            raise Killed
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.trainer.state["step"] == self.step:
+            raise Killed
+
+
+class SignalledAt(RunCallback):
+    """Sends this process a signal in a step."""
+
+    def __init__(self, step, number):
+        super().__init__()
+        self.step, self.number = step, number
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.trainer.state["step"] + 1 == self.step:
+            os.kill(os.getpid(), self.number)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +70,11 @@ def test_resumed_run_equals_uninterrupted_run(data, tmp_path, eager, case):
     assert last >= 7
     seen = []
     for number, step in enumerate((1, 4, 7, None)):
-        trainer = tiny.trainer(data, tmp_path / "killed", tiny.run(**case), checkpoint_steps=2)
-        seen += killed_at(trainer, step, after_update=number % 2)
+        killed = KilledAt(step, after_update=number % 2)
+        trainer = tiny.trainer(data, tmp_path / "killed", tiny.run(**case), [killed], checkpoint_steps=2)
+        with contextlib.suppress(Killed):
+            trainer.train()
+        seen += killed.seen
     tiny.assert_same(tiny.stored(tmp_path / "whole", last), tiny.stored(tmp_path / "killed", last))
     folders = [f"{tmp_path}/{name}/checkpoint-{last:08d}/state.json" for name in ("whole", "killed")]
     assert files.read_json(folders[0]) == files.read_json(folders[1])
@@ -111,15 +125,7 @@ def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, tmp_path, eager, number):
     tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=5)).train()
-    trainer = tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5))
-    take = trainer._run_step
-
-    def signalled_step(batch):
-        if trainer.state["step"] == 3:
-            os.kill(os.getpid(), number)
-        return take(batch)
-
-    trainer._run_step = signalled_step
+    trainer = tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5), [SignalledAt(3, number)])
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(Stopped, match="step 3 is done") as caught:
         trainer.train()
@@ -131,15 +137,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, tmp_path, e
 
 
 def test_a_signal_in_the_last_step_is_no_reason_to_stop(data, tmp_path, eager):
-    trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=2))
-    take = trainer._run_step
-
-    def signalled_step(batch):
-        if trainer.state["step"] == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return take(batch)
-
-    trainer._run_step = signalled_step
+    trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=2), [SignalledAt(2, signal.SIGTERM)])
     assert trainer.train()["step"] == 2
 
 

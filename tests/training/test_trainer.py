@@ -9,6 +9,7 @@ from tests.training import tiny
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training.callbacks import Checkpoints, RunCallback
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.trainer import TrainingOptions
@@ -26,28 +27,24 @@ def test_a_loss_that_is_not_finite_stops_before_it_poisons_a_checkpoint(data, tm
     tiny.assert_same(tiny.stored(tmp_path, 0), before)
 
 
-def test_names_the_term_that_is_not_finite(data, tmp_path):
+def test_names_the_term_that_is_not_finite(data, tmp_path, eager):
     trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=1))
     means = LossMeans((2, 1))
     means.update_state({"bce": 1.0, "kl/1/0": float("inf"), "l2/1": float("nan")}, 4)
     trainer.model.loss_means.terms = means.terms
-    trainer.step_function = lambda batch: means.result()
+    trainer.step = lambda batch: means.result()
     with pytest.raises(UserError, match="The kl loss of node 1/0 is inf at step 1: the run stops"):
         trainer.train()
 
 
 def test_weights_that_are_not_finite_are_told_where_the_loss_was_still_good(data, tmp_path, eager):
-    trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=3), checkpoint_steps=1)
-    take = trainer._run_step
+    class Poison(RunCallback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.trainer.state["step"] == 2:
+                weight = self.model.trainable_variables[0]
+                weight.assign(weight * float("nan"))
 
-    def poisoned_step(batch):
-        terms = take(batch)
-        if trainer.state["step"] == 2:
-            weight = trainer.model.trainable_variables[0]
-            weight.assign(weight * float("nan"))
-        return terms
-
-    trainer._run_step = poisoned_step
+    trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=3), [Poison()], checkpoint_steps=1)
     with pytest.raises(UserError, match="The weight .*_kernel is not finite at step 2"):
         trainer.train()
     assert checkpoints.steps(tmp_path) == [1]
@@ -59,15 +56,16 @@ def test_checkpoints_at_the_interval_and_at_the_end(data, tmp_path, eager):
 
 
 def test_the_default_interval_waits_until_the_last_checkpoint_is_a_small_share(data, tmp_path):
-    trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=7))
-    trainer.state["step"] = 1000
-    assert trainer._checkpoint_due()
-    trainer._last_cost = 5.0
-    assert not trainer._checkpoint_due()
-    trainer._last_checkpoint -= 251
-    assert trainer._checkpoint_due()
-    trainer.state["step"] = 1001
-    assert not trainer._checkpoint_due()
+    due = Checkpoints()
+    due.trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=7))
+    due.trainer.state["step"] = 1000
+    assert due.due()
+    due.last_cost = 5.0
+    assert not due.due()
+    due.last_time -= 251
+    assert due.due()
+    due.trainer.state["step"] = 1001
+    assert not due.due()
 
 
 def test_start_new_model_removes_the_run_and_nothing_else(data, tmp_path, eager):

@@ -11,6 +11,7 @@ from youtube8m_mod import overrides
 from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.reproduce import data, scoring
 from youtube8m_mod.reproduce.rows import TRAININGS, VARIATIONS
+from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
@@ -43,17 +44,15 @@ def run(place, name, seed):
     }
 
 
-class _ScoredTrainer(Trainer):
-    """A `Trainer` that scores its model with every checkpoint: `curve` is [{"step", "scores"}]."""
+class _Curve(RunCallback):
+    """Scores the model with every checkpoint: `points` is [{"step", "scores"}]."""
 
-    def __init__(self, *args, score, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.curve, self._score = [], score
+    def __init__(self, score):
+        super().__init__()
+        self.points, self.score = [], score
 
-    def _save(self):
-        if self._saved_step != self.state["step"]:
-            super()._save()
-            self.curve.append({"step": self.state["step"], "scores": self._score(self.model)})
+    def on_checkpoint(self, step):
+        self.points.append({"step": step, "scores": self.score(self.model)})
 
 
 def _train(place, training, seed, model, phase, arrays, score, curve_points):
@@ -65,17 +64,18 @@ def _train(place, training, seed, model, phase, arrays, score, curve_points):
         start_new_model=True,
     )
     pretrained = place.folder(TRAININGS[training.pretraining], seed) if training.pretraining else None
-    trainer = _ScoredTrainer(
+    curve = _Curve(score)
+    trainer = Trainer(
         Run(model, phase, seed, started_from=pretrained),
         place.folder(training, seed),
         data.MemoryReader(arrays),
         options,
-        score=score,
+        callbacks=[curve],
     )
     trainer.train()
     return {
-        "scores": trainer.curve[-1]["scores"],
-        "curve": trainer.curve,
+        "scores": curve.points[-1]["scores"],
+        "curve": curve.points,
         "history": read_history(trainer.train_dir),
         "examples": len(arrays["ids"]),
         "model": overrides.to_dict(model),

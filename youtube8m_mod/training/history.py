@@ -45,10 +45,7 @@ class History:
             self._write()
         self.writer = tf.summary.create_file_writer(f"{train_dir}/events", filename_suffix=f".{step}")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
         self.writer.close()
 
     @property

@@ -6,7 +6,6 @@ import re
 
 import tensorflow as tf
 from tensorflow.python.eager import context  # The one place where TensorFlow gives away its optimised graphs.
-from tqdm import tqdm
 
 from youtube8m_mod import files
 from youtube8m_mod.distribution.placement import device_name
@@ -24,42 +23,29 @@ _SAME_BUFFER = {"Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "St
 _NO_ACTIVATION = {"ReadVariableOp", "Const", "Placeholder", "VarHandleOp"}
 
 
-class ReportedStep:
-    """A training step that tells at its first call where everything lies.
+@contextlib.contextmanager
+def reported(model, path):
+    """A scope for the first call of a training step, which writes `placement.json` at its end.
 
-    It prints the table before that step, and writes `placement.json` after it:
     {"devices": {device: {"subtrees", "parameters", "weight_bytes", "slot_bytes", "forward_matmuls",
     "backward_matmuls"}}}, counted in variables as they lie and in the graph as TensorFlow optimised and split it.
 
     Args:
-        step: a TensorFlow function of a batch.
-        model: a `MOD`.
-        optimizer: its built `FusedAdam`.
+        model: a compiled `MOD`.
         path: of placement.json.
     """
-
-    def __init__(self, step, model, optimizer, path):
-        self.step, self.model, self.optimizer, self.path = step, model, optimizer, path
-        self.reported = False
-
-    def __call__(self, batch):
-        if self.reported or tf.config.functions_run_eagerly():  # Eagerly there is no graph to look at.
-            return self.step(batch)
-        self.reported = True
-        tqdm.write(start_table(self.model, self.optimizer, self.step.graph(batch)))  # Beside the progress line.
-        devices = variable_report(self.model, self.optimizer)
-        with collected_graphs() as graphs:
-            result = self.step(batch)
-        for device, counts in matmul_report(graphs()).items():
-            devices.setdefault(device, _nothing()).update(counts)
-        files.write_json(self.path, {"devices": dict(sorted(devices.items()))})
-        return result
+    devices = variable_report(model)
+    with collected_graphs() as graphs:
+        yield
+    for device, counts in matmul_report(graphs()).items():
+        devices.setdefault(device, _nothing()).update(counts)
+    files.write_json(path, {"devices": dict(sorted(devices.items()))})
 
 
-def variable_report(model, optimizer):
+def variable_report(model):
     """{device: {"subtrees", "parameters", "weight_bytes", "slot_bytes"}} by where the variables lie."""
     devices = {}
-    for kind, variables in (("weight_bytes", model.variables), ("slot_bytes", optimizer.variables)):
+    for kind, variables in (("weight_bytes", model.variables), ("slot_bytes", model.optimizer.variables)):
         for copy in _copies(variables):
             entry = devices.setdefault(device_name(copy.device), _nothing())
             entry[kind] += _bytes(copy)
@@ -120,7 +106,7 @@ def activation_bytes(graph):
     return devices
 
 
-def start_table(model, optimizer, graph):
+def start_table(model, graph):
     """Text of the table: a line for each subtree on each of its devices."""
     places = [
         (index, device)
@@ -130,7 +116,9 @@ def start_table(model, optimizer, graph):
     activations = activation_bytes(graph)
     slots = {
         variable.path: [first, second]
-        for variable, first, second in zip(model.trainable_variables, optimizer.first_moments, optimizer.second_moments)
+        for variable, first, second in zip(
+            model.trainable_variables, model.optimizer.first_moments, model.optimizer.second_moments
+        )
     }
     rows = []
     for index, device in places:
