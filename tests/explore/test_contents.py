@@ -118,7 +118,7 @@ def test_best_segments_against_a_plain_definition():
 def test_true_classes_are_shown_and_lengthen_the_grid():
     video = Video("v", np.array([1, 2, 3]), np.array([[0.1, 0.3, 0.2]], np.float32))
     video.truth = Truth(labels=[9], spans=[(8, 10, 15, False), (2, 0, 5, True)])
-    assert video.rows(2) == [2, 3, 8, 9]
+    assert video.rows(2) == [2, 3, 8]  # The label 9 is no span.
     assert video.num_segments == 3
     np.testing.assert_allclose(video.strip(2), [0.3, np.nan, np.nan])
     assert np.isnan(video.strip(8)).all()

@@ -23,8 +23,8 @@ class Truth:
 
     @property
     def classes(self):
-        """All classes that are named, ascending."""
-        return sorted({*self.labels, *(span[0] for span in self.spans)})
+        """All classes of the spans, ascending."""
+        return sorted({span[0] for span in self.spans})
 
 
 @dataclasses.dataclass
@@ -79,7 +79,7 @@ class Video:
         return max(len(self.values), -(-max(ends, default=0) // SEGMENT_FRAMES))
 
     def rows(self, count):
-        """The classes to show: the `count` of the highest value, best first, then others that are true."""
+        """The classes to show: the `count` of the highest value, best first, then others that have spans of truth."""
         known = ~np.isnan(self.values)
         best = np.where(known, self.values, -np.inf).max(axis=0, initial=-np.inf)
         order = [column for column in np.lexsort((self.classes, -best)) if best[column] > -np.inf]

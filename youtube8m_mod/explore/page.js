@@ -221,7 +221,7 @@
       const layout = {
         height: room * rows.length + 70, margin: { l: 8, r: 8, t: 4, b: 44 }, barmode: "overlay",
         paper_bgcolor: style("--page"), plot_bgcolor: style("--page"), font: { color: style("--text"), size: 13, family },
-        xaxis: { range: [0, n * seconds], title: { text: "time, s" }, dtick: n * seconds > 600 ? undefined : n * seconds > 120 ? (narrow ? 60 : 30) : 10, showgrid: false, zeroline: false, ticks: "outside", tickcolor: style("--line"), fixedrange: true },
+        xaxis: { range: [0, n * seconds], title: { text: "time, s", font: { size: 13 } }, dtick: n * seconds > 600 ? undefined : n * seconds > 120 ? (narrow ? 60 : 30) : 10, showgrid: false, zeroline: false, ticks: "outside", tickcolor: style("--line"), fixedrange: true },
         yaxis: {
           range: [rows.length - 0.4, -0.6], tickvals: rows.map((_, row) => row), ticktext: narrow ? [] : names, showticklabels: !narrow,
           automargin: !narrow, ticks: "", showgrid: false, zeroline: false, fixedrange: true,
@@ -281,7 +281,7 @@
     const parts = ranks
       ? [element("span", {}, "rank 1,000", element("i", { class: "ramp" }), "rank 1")]
       : [element("span", {}, `${quantity} 0`, element("i", { class: "ramp" }), "1")];
-    parts.push(element("span", {}, ranks ? "empty: not in the list" : "empty: not among the best classes of its segment"));
+    if (numbers(video.strips).includes(0)) parts.push(element("span", {}, ranks ? "empty: not in the list" : "empty: not among the best classes, which alone are kept"));
     if ((video.truth || []).some((s) => s[3])) parts.push(element("span", {}, element("i", { class: "yes" }), "true"));
     if ((video.truth || []).some((s) => !s[3])) parts.push(element("span", {}, element("i", { class: "no" }), "rated as absent"));
     return element("div", { class: "legend" }, ...parts);

@@ -23,7 +23,7 @@ def write_page(path, contents, top_k=20):
     """Writes the page of a `Contents`, whole or not at all; returns its size in bytes.
 
     Args:
-        top_k: classes of a video that are shown, besides the true ones.
+        top_k: classes of a video that are shown, besides those with spans of truth.
     """
     script = drawing_library()
     data = page_data(contents, top_k)
@@ -52,7 +52,8 @@ def page_data(contents, top_k=20):
     index, the segment's, the value.
     """
     rows = [video.rows(top_k) for video in contents.videos]
-    shown = sorted({c for row in rows for c in row} | {c for c, found in contents.best.items() if found})
+    labels = {c for video in contents.videos if video.truth for c in video.truth.labels}
+    shown = sorted({c for row in rows for c in row} | {c for c, found in contents.best.items() if found} | labels)
     places = {class_id: place for place, class_id in enumerate(shown)}
     videos = []
     for video, classes in zip(contents.videos, rows):
