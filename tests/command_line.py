@@ -13,3 +13,11 @@ def call(module, arguments):
     finally:
         for name in names:
             delattr(flags.FLAGS, name)
+
+
+def flag_names(module):
+    """The names of a command's flags."""
+    names = command.define(module.define_flags)
+    for name in names:
+        delattr(flags.FLAGS, name)
+    return set(names)
