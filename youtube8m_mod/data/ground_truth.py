@@ -1,5 +1,7 @@
 """The ground truth alone: rated segments and video labels, without the features."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -37,6 +39,27 @@ def video_labels(pattern, repeated=None):
         yield video_id, np.unique(np.array(context[records.LABELS_KEY].int64_list.value, np.int64))
 
 
+def places(paths, video_id):
+    """Where an id (bytes) stands in some files: "<path>, record <number>" of each record that has it."""
+    found = []
+    for path in paths:
+        data = tf.data.TFRecordDataset(path).take(shards.count_whole(path)).ignore_errors()
+        for index, serialized in enumerate(data.as_numpy_iterator()):
+            with contextlib.suppress(DecodeError):
+                if video_id in _ids(tf.train.SequenceExample.FromString(serialized).context.feature):
+                    found.append(f"{path}, record {index}")
+    return found
+
+
+def _ids(context):
+    return [
+        value
+        for key in (records.ID_KEY, *records.MEDIAPIPE_ID_KEYS)
+        if key in context
+        for value in context[key].bytes_list.value
+    ]
+
+
 def _contexts(pattern, repeated):
     seen = {}
     for path in shards.list_shards(pattern):
@@ -49,12 +72,7 @@ def _contexts(pattern, repeated):
                 context = tf.train.SequenceExample.FromString(serialized).context.feature
             except DecodeError:
                 raise UserError(f"{where}: it is neither an Example nor a SequenceExample.") from None
-            ids = [
-                value
-                for key in (records.ID_KEY, *records.MEDIAPIPE_ID_KEYS)
-                if key in context
-                for value in context[key].bytes_list.value
-            ]
+            ids = _ids(context)
             if not ids or not ids[0]:
                 raise UserError(f'{where}: it must have an id under "{records.ID_KEY}", got none.')
             if ids[0] in seen:

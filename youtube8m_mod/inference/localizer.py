@@ -5,24 +5,25 @@ knows them.
 """
 
 import dataclasses
-import os
 import sys
 import time
 
 import numpy as np
 
-from youtube8m_mod import terminal
+from youtube8m_mod import files, terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records, shards
+from youtube8m_mod.data.ground_truth import places
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import format_lines
 from youtube8m_mod.formats.submission import write_submission
 from youtube8m_mod.formats.timelines import check_timeline_path, format_spans, parse_spans, write_timeline
-from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
+from youtube8m_mod.inference.pieces import COUNTS, SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
 from youtube8m_mod.localization.ranked_lists import Localization
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.localization.timelines import join_segments, segment_values
 from youtube8m_mod.localization.value_model import candidate_columns
+from youtube8m_mod.lock import FolderLock
 
 _MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
 _GROUP_BYTES = 64 << 20  # Input files are done in groups of about so many bytes: small ones would not fill a batch.
@@ -117,39 +118,49 @@ class Localizer:
                 of paths; None: this process, one group after the other.
 
         Returns:
-            {"videos", "segments", "records", "bad_records": int, "seconds": float}, of this call.
+            {"videos", "segments", "records", "bad_records", "lost_records": int, "seconds": float}, of this call.
+
+        Raises:
+            UserError: where another process does the same run, an id occurs twice, a file changes meanwhile, or too
+                many records are bad or lost behind bad ones, in all files together.
         """
+        with FolderLock(self.outputs.parts_folder):
+            return self._run(pool)
+
+    def _run(self, pool):
         paths = self.reader.paths
         numbers = {path: number for number, path in enumerate(paths)}
-        parts = Parts(self.outputs.parts_folder, self._settings())
+        parts = Parts(self.outputs.parts_folder, self._settings(), self.reader.skip_bad_records)
+        sizes = [size for _, size, _ in parts.identities]
+        for sentence in parts.outdated:
+            print(f"warning: {sentence}", file=sys.stderr)
         merged = self._localization() if self.outputs.submission else None
         done = parts.merge_into(merged)
-        sizes = [shards.size(path) for path in paths]
+        owners = _Owners(paths)
+        for group, ids in parts.ids():
+            owners.add(group, ids)
         groups = [
             [paths[number] for number in group if number not in done]
             for group in _groups(sizes, self.group_bytes or _GROUP_BYTES)
         ]
-        counts, start = {"videos": 0, "segments": 0, "records": 0, "bad_records": 0}, time.perf_counter()
+        counts, start = dict.fromkeys(COUNTS, 0), time.perf_counter()
         with terminal.progress(
             total=sum(sizes), unit="B", description="inference", initial=sum(sizes[number] for number in done)
         ) as bar:
             bar.unit_scale = True
             here = _Here(self, bar, counts, start)
             for group, piece in (pool or here).localize([group for group in groups if group]):
+                group = [numbers[path] for path in group]
+                owners.add(group, piece.ids)
                 if merged:
                     merged.merge(piece.state)
-                group = [numbers[path] for path in group]
-                parts.write(group, piece.state, piece.lines)
+                parts.write(group, piece)
                 for name, count in piece.counts.items():
                     counts[name] += count
                 if piece.warning:
                     bar.write(f"warning: {piece.warning}", file=sys.stderr)
                 here.show(sum(sizes[number] for number in group))
-        if counts["bad_records"] > _MAX_BAD_SHARE * counts["records"]:
-            raise UserError(
-                f"{counts['bad_records']:,} of {counts['records']:,} records were bad, more than the share "
-                f"{_MAX_BAD_SHARE:g} that may be skipped; {parts.folder} keeps what was done."
-            )
+        _judge([*parts.counts()], parts.folder)
         write_outputs(parts, self.outputs, merged, self.label_names)
         return counts | {"seconds": time.perf_counter() - start}
 
@@ -169,11 +180,15 @@ class Localizer:
             )
             if path
         }
-        counts, warning = {"videos": 0, "segments": 0, "records": 0, "bad_records": 0}, None
+        counts, warning, seen = dict.fromkeys(COUNTS, 0), "", set()
         paths = [path for path in paths if shards.size(path)]
         batches = self.reader.read(self.batch_size, paths=paths) if paths else ()
         for batch in batches:
             ids = batch["ids"].numpy().tolist()
+            for video_id in ids:
+                if video_id in seen:
+                    raise _twice(video_id, paths)
+                seen.add(video_id)
             frames = batch["num_frames"].numpy()
             videos = [None] * len(ids)
             if self.config.candidates or VIDEO_LINES in lines:
@@ -204,8 +219,9 @@ class Localizer:
         if paths:
             counts["records"] = batches.counts.records
             counts["bad_records"] = sum(batches.counts.bad.values())
+            counts["lost_records"] = batches.counts.lost
             warning = batches.counts.summary()
-        return Piece(localization.state(), lines, counts, warning)
+        return Piece(localization.state(), lines, counts, sorted(seen), warning)
 
     def _localization(self):
         return Localization(self.class_ids, self.config, self._slots)
@@ -229,9 +245,9 @@ class Localizer:
             | timeline
             | {
                 "localization": dataclasses.asdict(self.config),
+                "input_files": [*map(files.absolute, self.reader.paths)],
                 "class_ids": self.class_ids.tolist(),
                 "slots": self._slots,
-                "input_files": [os.path.basename(path) for path in self.reader.paths],
                 "outputs": [field for field, path in dataclasses.asdict(self.outputs).items() if path],
             }
         )
@@ -269,6 +285,40 @@ class _Here:
         rate = max(counts["segments"], counts["videos"]) / (time.perf_counter() - self._start)
         self._bar.set_postfix_str(
             f"{counts['videos']:,} videos, {counts['segments']:,} segments, {rate:,.0f}/s", refresh=False
+        )
+
+
+class _Owners:
+    """Which input files each video is of: an id that occurs twice is an error."""
+
+    def __init__(self, paths):
+        self._paths, self._groups, self._owner = paths, [], {}
+
+    def add(self, group, ids):
+        for video_id in ids:
+            if video_id in self._owner:
+                earlier = self._groups[self._owner[video_id]]
+                raise _twice(video_id, [self._paths[number] for number in sorted({*earlier, *group})])
+        self._owner |= dict.fromkeys(ids, len(self._groups))
+        self._groups.append(group)
+
+
+def _twice(video_id, paths):
+    """The error for an id that occurs twice in some files; they are looked through for the places."""
+    found = places(paths, video_id)[:2]
+    named = f": {' and '.join(found)}" if len(found) == 2 else ""
+    return UserError(f"Video {_texts([video_id])[0]} occurs twice in the input{named}.")
+
+
+def _judge(counts, folder):
+    """Raises `UserError` where too many records of all pieces were bad, or lost behind bad ones."""
+    records, bad, lost = (sum(own[name] for own, _ in counts) for name in ("records", "bad_records", "lost_records"))
+    if bad + lost > _MAX_BAD_SHARE * (records + lost):
+        behind = f" and about {lost:,} lost behind them" if lost else ""
+        warning = next((warning for _, warning in counts if warning), "")
+        raise UserError(
+            f"{bad:,} of {records:,} records were bad{behind}, more than the share {_MAX_BAD_SHARE:g} that may be "
+            f"skipped; {folder} keeps what was done, and files that are mended are read again. {warning}"
         )
 
 

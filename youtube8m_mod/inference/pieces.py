@@ -5,6 +5,7 @@ written whole or not at all; the outputs come from all pieces together, the same
 """
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.formats.predictions import HEADER
 
 VIDEO_LINES, SEGMENT_LINES, TIMELINES = "video_lines", "segment_lines", "timelines"
+COUNTS = ("videos", "segments", "records", "bad_records", "lost_records")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,54 +25,80 @@ class Piece:
     Attributes:
         state: of a `Localization`.
         lines: {VIDEO_LINES, SEGMENT_LINES or TIMELINES: {video id bytes: text}}.
-        counts: {"videos", "segments", "records", "bad_records": int}.
-        warning: a sentence about bad records, or None.
+        counts: {name of `COUNTS`: int}.
+        ids: the ids of all videos, bytes.
+        warning: a sentence about bad records, or "".
     """
 
     state: dict
     lines: dict
     counts: dict
-    warning: str | None = None
+    ids: list
+    warning: str = ""
 
 
 class Parts:
     """The pieces of a run on disk.
 
+    A piece knows its input files by whole path, size and time of the last change; one whose files have changed since
+    counts for nothing, nor does one that left out bad records where none may be left out.
+
     Args:
         folder: where they are.
-        settings: a JSON-able dict that tells runs apart.
+        settings: a JSON-able dict that tells runs apart; its "input_files" are the whole paths of the input.
+        skip_bad: whether bad records may be left out.
+
+    Attributes:
+        identities: `files.identity` of each input file when the run began.
+        outdated: sentences about pieces that count for nothing any more and were removed.
 
     Raises:
-        UserError: where the folder holds pieces of a run with other settings, which are named.
+        UserError: where the folder holds pieces of a run with other settings or other files, which are named.
     """
 
-    def __init__(self, folder, settings):
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder, settings, skip_bad=True):
+        self.folder, self.settings, self._skip_bad = folder, settings, skip_bad
+        self.identities = files.identities(settings["input_files"])
         path = f"{folder}/settings.json"
         found = files.read_json(path) if files.exists(path) else None
         if found is None:
-            files.write_json(path, settings)
-        elif differing := sorted(key for key in settings | found if settings.get(key) != found.get(key)):
+            files.write_json(path, self.settings)
+        elif not isinstance(found, dict):
+            raise UserError(f"{path} is not what a run writes; remove the folder, or name another output.")
+        elif differing := sorted(key for key in self.settings | found if self.settings.get(key) != found.get(key)):
             raise UserError(
-                f"{folder} holds pieces of another run, which differs in {', '.join(differing)}; remove "
-                "the folder, or name another output."
+                f"{folder} holds pieces of another run, which differs in {', '.join(differing)}"
+                f"{self._first_other_file(found)}; remove the folder, or name another output."
             )
+        self.outdated = [*self._remove_outdated()]
 
     def done(self):
         """{path of a piece: the numbers of the input files in it}."""
-        paths = files.glob(f"{self.folder}/part-*.npz")
-        return {path: read_arrays(path, ["files"])["files"].tolist() for path in paths}
+        return {path: read_arrays(path, ["files"])["files"].tolist() for path in self._paths()}
 
-    def write(self, numbers, state, lines):
-        """Writes the piece of some input files.
+    def _paths(self):
+        names = files.list_dir(self.folder)
+        return [f"{self.folder}/{name}" for name in names if re.fullmatch(r"part-\d{6,}\.npz", name)]
 
-        Args:
-            numbers: of the input files, ascending.
-            state: of a `Localization`.
-            lines: {VIDEO_LINES, SEGMENT_LINES or TIMELINES: {video id bytes: text}}.
+    def write(self, numbers, piece):
+        """Writes the piece of some input files, by their numbers, ascending.
+
+        Raises:
+            UserError: where one of the files has changed since the run began.
         """
-        arrays = state | {"files": np.array(numbers, np.int64)}
-        for kind, texts in lines.items():
+        identities = [self.identities[number] for number in numbers]
+        for identity in identities:
+            if files.identity(identity[0]) != identity:
+                raise UserError(f"{identity[0]} has changed while it was read: the same command reads it again.")
+        arrays = piece.state | {
+            "files": np.array(numbers, np.int64),
+            "sizes": np.array([size for _, size, _ in identities], np.int64),
+            "times": np.array([time for *_, time in identities], np.int64),
+            "counts": np.array([piece.counts[name] for name in COUNTS], np.int64),
+            "ids": np.array(sorted(piece.ids), np.bytes_),
+            "warning": np.array(piece.warning.encode()),
+        }
+        for kind, texts in piece.lines.items():
             ids = sorted(texts)
             encoded = [texts[video_id].encode() for video_id in ids]
             arrays |= {
@@ -79,6 +107,42 @@ class Parts:
                 f"{kind}/text": np.frombuffer(b"".join(encoded), np.uint8),
             }
         write_arrays(f"{self.folder}/part-{numbers[0]:06d}.npz", arrays)
+
+    def counts(self):
+        """Yields ({name of `COUNTS`: int}, warning) of every piece."""
+        for path in self._paths():
+            arrays = read_arrays(path, ["counts", "warning"])
+            yield dict(zip(COUNTS, arrays["counts"].tolist())), arrays["warning"].item().decode()
+
+    def ids(self):
+        """Yields (numbers of the input files, ids of the videos) of every piece."""
+        for path in self._paths():
+            arrays = read_arrays(path, ["files", "ids"])
+            yield arrays["files"].tolist(), arrays["ids"].tolist()
+
+    def _first_other_file(self, found):
+        ours, theirs = self.settings["input_files"], found.get("input_files")
+        if ours == theirs or not isinstance(theirs, list):
+            return ""
+        for ours_only, theirs_only in zip([*ours, "none"], [*theirs, "none"]):
+            if ours_only != theirs_only:
+                return f" (there {theirs_only}, here {ours_only})"
+        return ""
+
+    def _remove_outdated(self):
+        for path in self._paths():
+            names = ("files", "sizes", "times", "counts")
+            numbers, sizes, times, counts = (read_arrays(path, names)[name].tolist() for name in names)
+            changed = [number for number, *then in zip(numbers, sizes, times) if self.identities[number][1:] != then]
+            counts = dict(zip(COUNTS, counts))
+            if changed:
+                reason = f"{self.identities[changed[0]][0]} has changed since it was read"
+            elif not self._skip_bad and (counts["bad_records"] or counts["lost_records"]):
+                reason = f"{self.identities[numbers[0]][0]} or a file next to it has bad records, which were skipped"
+            else:
+                continue
+            files.remove(path)
+            yield f"{reason}: it is read again."
 
     def check_complete(self):
         """The paths of all pieces; raises `UserError` where input files are missing or double."""

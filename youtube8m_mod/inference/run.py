@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 
+from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import MAX_FRAMES
 from youtube8m_mod.errors import UserError
@@ -57,17 +58,24 @@ class Inference(InferenceOptions):
             max_bad_share=1,
         )
         video_train_dir = self._video_train_dir(run)
+        self._check_node(video_train_dir, outputs)
         settings = {
-            "train_dir": self.train_dir,
+            "train_dir": files.absolute(self.train_dir),
             "step": _last_step(self.train_dir),
+            "fingerprint": checkpoints.fingerprint(self.train_dir, _last_step(self.train_dir)),
             "node": self.node,
             "precision": self.precision,
         }
         video_scorer = segment_scorer = None
         if config.candidates or outputs.video_predictions:
-            settings |= {"video_train_dir": video_train_dir, "video_step": _last_step(video_train_dir)}
+            step = _last_step(video_train_dir)
+            settings |= {
+                "video_train_dir": files.absolute(video_train_dir),
+                "video_step": step,
+                "video_fingerprint": checkpoints.fingerprint(video_train_dir, step),
+            }
             # A node is a part of the segment model; the video-level model, where it is another, is whole.
-            node = self.node if video_train_dir == self.train_dir else ""
+            node = self.node if _same_place(video_train_dir, self.train_dir) else ""
             video_scorer = _VideoScorer(self._load(video_train_dir, segments=False, node=node, like=run.model))
         if outputs.of_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
             segment_scorer = _Ones(len(class_ids))  # P_seg^0: no segment model is needed.
@@ -101,19 +109,38 @@ class Inference(InferenceOptions):
             return read_class_ids(self.segment_label_ids_file, run.model.num_classes)
         return run.classes or list(range(run.model.num_classes))
 
+    def _check_node(self, video_train_dir, outputs):
+        """Raises `UserError` where `node` would name a part of a model that scores nothing."""
+        scores_segments = outputs.of_segments and (self.segment_exponent != 0 or not self.candidates)
+        if self.node and not (
+            scores_segments or outputs.segment_predictions or _same_place(video_train_dir, self.train_dir)
+        ):
+            raise UserError(
+                f'node "{self.node}" names a part of the segment model {self.train_dir}, which scores nothing here: '
+                f"the videos are scored by {video_train_dir}."
+            )
+
     def _video_train_dir(self, run):
-        chosen = self.video_train_dir or run.started_from
+        if self.video_train_dir:
+            Run.load(self.video_train_dir)
+            return self.video_train_dir
+        chosen = run.started_from
         if not chosen:
             return self.train_dir
+        words = f"{self.train_dir} started from {chosen}, whose model gives the candidates; name its place with "
+        if files.absolute(chosen) != chosen:
+            raise UserError(f"{words}--video_train_dir: that path means another place in each folder.")
         try:
             Run.load(chosen)
+            step = _last_step(chosen)
         except UserError as error:
-            if self.video_train_dir:
-                raise
+            raise UserError(f"{words}--video_train_dir ({error})") from error
+        found = step, checkpoints.fingerprint(chosen, step)
+        if run.started_step is not None and found != (run.started_step, run.started_fingerprint):
             raise UserError(
-                f"{self.train_dir} started from {chosen}, whose model gives the candidates; name its place "
-                f"with --video_train_dir ({error})"
-            ) from error
+                f"{words}--video_train_dir: it was step {run.started_step} there, the last checkpoint now is "
+                f"{'another one' if step == run.started_step else 'that'} of step {step}."
+            )
         return chosen
 
     def _load(self, train_dir, *, segments, node, like, classes=None):
@@ -154,6 +181,10 @@ class _Ones:
 
     def __call__(self, features, num_frames, present_frames):
         return np.ones((len(features), self.num_classes), np.float32)
+
+
+def _same_place(first, second):
+    return files.absolute(first) == files.absolute(second)
 
 
 def _last_step(train_dir):
