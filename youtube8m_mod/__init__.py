@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
             "MixtureOfExpertsClassifier",
             "NeXtVLAD",
         ],
+        "metrics": ["GAP", "HitAt1", "PERR"],
         "models.mixture": ["Mixture"],
         "models.mod": ["MOD"],
         "models.nextvlad": ["DBoFModel", "NeXtVLADModel"],

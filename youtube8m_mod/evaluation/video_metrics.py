@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 
 from youtube8m_mod.errors import UserError
-
-GAP_TOP_K = 20  # Predictions of a video that count for the GAP.
+from youtube8m_mod.metrics.average_precision import GAP_TOP_K, global_average_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +63,3 @@ def video_scores(labels, predictions):
         videos_without_labels=unlabelled,
         unknown_videos=unknown,
     )
-
-
-def global_average_precision(probabilities, correct, num_labels):
-    """`sum_i P(i) rel(i) / num_labels` over predictions in order of probability.
-
-    Args:
-        probabilities: (n,); correct: bool (n,), of all videos; equal probabilities keep their order.
-        num_labels: the number of labels of all videos.
-    """
-    relevance = np.asarray(correct, bool)[np.argsort(-np.asarray(probabilities), kind="stable")]
-    ranks = np.flatnonzero(relevance) + 1
-    return float(np.sum(np.arange(1, len(ranks) + 1) / ranks) / max(num_labels, 1))

@@ -60,8 +60,8 @@ class FeatureScaling(keras.layers.Layer):
             features = ops.where(present[:, :, None], features, 0.0)
         return ops.cast((features - self.offset) * self.scale, self.compute_dtype)
 
-    def compute_output_shape(self, features_shape):
-        return features_shape
+    def compute_output_shape(self, input_shape):  # Named as in `build`: a model's summary asks by name.
+        return input_shape
 
     def set_eigenvalues(self, eigenvalues):
         """Sets the scale from the dataset's PCA eigenvalues, `(n,)` or `(n, 1)`, n >= whitened_size."""

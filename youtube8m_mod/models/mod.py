@@ -11,6 +11,7 @@ from youtube8m_mod import losses
 from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, Recipe
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
+from youtube8m_mod.metrics import GAP, PERR, HitAt1
 from youtube8m_mod.models.batch import as_batch, labels_of, without_texts
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
@@ -60,6 +61,7 @@ class MOD(keras.Model):
             self.dropout, self.momentum = dropout, momentum
             self.loss_means = LossMeans(config.branching)
             self.recipe = self.loss_means.recipe
+            self.scores, self.scored = [GAP(), HitAt1(), PERR()], True
             self._make_nodes()
             self.build()
 
@@ -152,7 +154,8 @@ class MOD(keras.Model):
         Args:
             optimizer: `FusedAdam`, or any of Keras'.
             recipe: a `Recipe`, or a `PhaseConfig`, which is one; None: the model's, by default `Recipe()`.
-            metrics, weighted_metrics: of the root's probabilities; weighted ones take the label weights.
+            metrics, weighted_metrics: of the root's probabilities, in training and evaluation; weighted ones take the
+                label weights. None: GAP, Hit@1 and PERR of rated labels, in evaluation.
             jit_compile: XLA stays off by default: it cannot compile a model that spans devices.
             **kwargs: `run_eagerly` and others of `keras.Model.compile`.
         """
@@ -160,6 +163,7 @@ class MOD(keras.Model):
             raise ValueError("A MOD has the losses of its recipe: expected recipe=..., got loss or loss_weights.")
         if recipe is not None:
             self.set_recipe(recipe)
+        self.scored = metrics is None and weighted_metrics is None
         with self.distribute_strategy.scope():
             super().compile(
                 optimizer=optimizer,
@@ -186,7 +190,10 @@ class MOD(keras.Model):
         batch = as_batch(data)
         terms, gradients, output = self.losses_and_gradients(batch)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return self._logs(batch, terms, output)
+        self.loss_means.update_state(terms, tf.shape(batch["labels"])[0])
+        if self.scored:
+            return self.loss_means.result()
+        return self._compiled_metrics(batch, output)
 
     def test_step(self, data):
         batch = as_batch(data)
@@ -194,11 +201,16 @@ class MOD(keras.Model):
         terms = losses.tree_losses(output, *labels_of(batch), self.recipe)
         for index in range(len(self.subtrees)):
             terms |= self._l2_term(index)
-        return self._logs(batch, terms, output)
-
-    def _logs(self, batch, terms, output):
+        self.loss_means.update_state(terms, tf.shape(batch["labels"])[0])
+        if not self.scored:
+            return self._compiled_metrics(batch, output)
         labels, label_weights = labels_of(batch)
-        self.loss_means.update_state(terms, tf.shape(labels)[0])
+        for score in self.scores:
+            score.update_state(labels, output.probabilities, label_weights)
+        return self.get_metrics_result()
+
+    def _compiled_metrics(self, batch, output):
+        labels, label_weights = labels_of(batch)
         return self.compute_metrics(batch, labels, output.probabilities, label_weights)
 
     def losses_and_gradients(self, batch):
@@ -295,8 +307,9 @@ class MOD(keras.Model):
     def metrics(self):
         if not self.compiled:
             return []
-        # Without Keras' own mean of a loss.
-        return [self.loss_means, *(metric for metric in super().metrics if metric.name != self.loss_means.name)]
+        if self.scored:
+            return [self.loss_means, *self.scores]
+        return [self.loss_means, self._compile_metrics]
 
     def get_config(self):
         return {

@@ -1,0 +1,27 @@
+"""Precision at equal recall rate."""
+
+import keras
+from keras import ops
+
+from youtube8m_mod.metrics.rated import rated
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
+class PERR(keras.metrics.Mean):
+    """Mean over examples of the precision among as many best classes as the example has labels.
+
+    A class of probability 0 is no hit, and an example without labels gives 0. Arguments of `update_state` as those of
+    `GAP`; weights of examples weight the mean.
+    """
+
+    def __init__(self, name="perr", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels, predictions, weights = rated(y_true, y_pred, sample_weight)
+        count = ops.sum(ops.cast(labels > 0, "int32"), axis=1)
+        best, classes = ops.top_k(predictions, labels.shape[1])
+        first = ops.arange(labels.shape[1], dtype="int32") < count[:, None]
+        hits = ops.logical_and(ops.logical_and(first, best > 0), ops.take_along_axis(labels, classes, axis=1) > 0)
+        precision = ops.sum(ops.cast(hits, "float32"), axis=1) / ops.cast(ops.maximum(count, 1), "float32")
+        super().update_state(precision, sample_weight=weights)
