@@ -2,24 +2,36 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from youtube8m_mod import environment
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 environment.prepare()
 
+import keras  # noqa: E402
 import pytest  # noqa: E402
-import tensorflow as tf  # noqa: E402
 
-from tests import golden_data  # noqa: E402
+from tests import backend, golden_data  # noqa: E402
 
-# Four devices for tests of placement; only possible before TensorFlow's first operation.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
-)
+if backend.NAME == "tensorflow":
+    import tensorflow as tf
+
+    # Four devices for tests of placement; only possible before TensorFlow's first operation.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+    )
 
 BFLOAT16_MATMUL = "import tensorflow as tf; x = tf.ones((4, 4), tf.bfloat16); x @ x"
+ROOT = Path(__file__).parent.parent
 _SEEN = {}
+
+
+def pytest_ignore_collect(collection_path):
+    """Under another backend than TensorFlow, only what runs there."""
+    path = collection_path.relative_to(ROOT).as_posix() if collection_path.is_relative_to(ROOT) else ""
+    if backend.NAME != "tensorflow" and collection_path.suffix == ".py" and not path.startswith(backend.ANY_BACKEND):
+        return True
 
 
 @functools.cache
@@ -33,7 +45,7 @@ def bfloat16():
 
     It asks the processor whether it has AVX-512, and not the variable that keeps oneDNN from using it.
     """
-    if "ONEDNN_MAX_CPU_ISA" in os.environ and not _bfloat16_runs():
+    if backend.NAME == "tensorflow" and "ONEDNN_MAX_CPU_ISA" in os.environ and not _bfloat16_runs():
         pytest.skip(f"TensorFlow crashes in bfloat16 with ONEDNN_MAX_CPU_ISA={os.environ['ONEDNN_MAX_CPU_ISA']}")
 
 
@@ -46,7 +58,9 @@ def close():
     """
 
     def check(item, what, actual, expected, absolute=0.0, relative=0.0, each=0.0):
-        difference, ratio = golden_data.max_differences(actual, expected, bool(each))
+        difference, ratio = golden_data.max_differences(
+            keras.tree.map_structure(keras.ops.convert_to_numpy, actual), expected, bool(each)
+        )
         relative = each or relative
         _remember(item, what, difference, ratio, absolute, relative)
         assert difference <= absolute or ratio <= relative, (

@@ -14,9 +14,11 @@ def binary_cross_entropy(labels, probabilities, label_weights=None):
         labels, probabilities: `(batch, classes)`.
         label_weights: `(batch, classes)`, 1 where a class was rated: only these count. None: all.
     """
+    probabilities = ops.convert_to_tensor(probabilities)
+    labels = ops.cast(labels, probabilities.dtype)
     losses = -(labels * ops.log(probabilities + 1e-5) + (1 - labels) * ops.log(1 - probabilities + 1e-5))
     if label_weights is not None:
-        losses = losses * label_weights
+        losses = losses * ops.cast(label_weights, losses.dtype)
     return ops.mean(ops.sum(losses, axis=1))
 
 

@@ -32,11 +32,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         outputs = super().call(inputs, training=training, mask=mask)
         if self.unbiased_moving_variance and training and self.trainable:
-            axes = list(range(len(inputs.shape) - 1))
-            _, variance = ops.moments(ops.cast(inputs, "float32"), axes=axes)
-            rows = ops.cast(math.prod(ops.shape(inputs)[axis] for axis in axes), "float32")
+            rows, variance = self._rows_and_variance(ops.cast(inputs, "float32"), mask)
             self.moving_variance.assign_add((1 - self.momentum) * variance / ops.maximum(rows - 1, 1))
         return outputs
+
+    @staticmethod
+    def _rows_and_variance(inputs, mask):
+        axes = list(range(len(inputs.shape) - 1))
+        if mask is None:
+            rows = ops.cast(math.prod(ops.shape(inputs)[axis] for axis in axes), "float32")
+            return rows, ops.moments(inputs, axes=axes)[1]
+        kept = ops.cast(mask, "float32")[..., None]
+        rows = ops.sum(kept)
+        mean = ops.sum(inputs * kept, axis=axes) / ops.maximum(rows, 1)
+        return rows, ops.sum(ops.square(inputs - mean) * kept, axis=axes) / ops.maximum(rows, 1)
 
     def get_config(self):
         return super().get_config() | {"unbiased_moving_variance": self.unbiased_moving_variance}

@@ -47,7 +47,7 @@ class FeatureScaling(keras.layers.Layer):
         width = input_shape[-1]
         if self.whitened_size > width:
             raise ValueError(f"Expected at least {self.whitened_size} features, got input shape {input_shape}.")
-        self.scale = self.add_weight(name="scale", shape=(width,), initializer="ones", trainable=False)
+        self.scale = self.add_weight(name="scale", shape=(width,), autocast=False, initializer="ones", trainable=False)
         self.offset = input_offset(width, self.whitened_size)
 
     def call(self, features, present_frames=None):

@@ -43,14 +43,15 @@ class LogitMixing(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel", shape=(size, self.children), initializer=slim_variance_scaling(), autocast=False
         )
-        self.bias = self.add_weight(name="bias", shape=(self.children,), initializer="zeros")
+        self.bias = self.add_weight(name="bias", shape=(self.children,), initializer="zeros", autocast=False)
         self.norm.build((None, size))
 
     def call(self, frames, logits, mask=None, frames_mask=None, training=None):
         self._check_children(logits)
         mask = combine_masks(frames, {"mask": mask, "frames_mask": frames_mask})
         mean = self.norm(self._mean(ops.cast(frames, "float32"), mask), training=training)  # (B, N)
-        weights = ops.softmax(ops.matmul(mean, self.kernel) + self.bias)  # (B, E)
+        kernel, bias = (ops.cast(weight, "float32") for weight in (self.kernel, self.bias))
+        weights = ops.softmax(ops.matmul(mean, kernel) + bias)  # (B, E)
         stacked = ops.cast(ops.stack(list(logits), axis=1), "float32")  # (B, E, C)
         return ops.sum(weights[:, :, None] * stacked, axis=1), weights
 

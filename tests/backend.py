@@ -1,0 +1,29 @@
+"""Keras' backend in use, in the tests that run under each of them: `KERAS_BACKEND=jax pytest tests`, or torch."""
+
+import keras
+
+NAME = keras.backend.backend()
+# Of what imports no TensorFlow; under another backend, pytest collects these only.
+ANY_BACKEND = ("tests/layers", "tests/losses")
+
+
+def gradients(function, variables):
+    """Gradients of the scalar `function()` with respect to each of a list of `keras.Variable`."""
+    values = [variable.value for variable in variables]
+    if NAME == "jax":
+        import jax
+
+        def stateless(values):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values))):
+                return function()
+
+        return jax.grad(stateless)(values)
+    if NAME == "torch":
+        import torch
+
+        return torch.autograd.grad(function(), values)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        value = function()
+    return tape.gradient(value, values)
