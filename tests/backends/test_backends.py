@@ -1,4 +1,4 @@
-"""The tests of layers, losses and models under Keras' other backends, each in a process of its own where it is installed.
+"""The tests of layers, losses and models under Keras' other backends, each in a process of its own where it is there.
 
 KERAS_BACKEND=jax pytest tests      (or torch) runs the same by hand.
 """
