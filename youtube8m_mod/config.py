@@ -5,6 +5,7 @@ Nothing here depends on the machine: the number of subtrees is `branching`, not 
 
 import dataclasses
 import math
+import re
 
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.overrides import check_types, override
@@ -112,6 +113,17 @@ class Recipe:
     l2_penalty: float = 1e-5  # s of s/2 * sum(w^2), classifier weights and biases only.
     temperature: float = 1  # T of Eq. 7, at every level; 0 trains without distillation (Table 2, T = 0).
     distillation_weight: float | None = None  # lambda before the KL; None means T^2 (Eq. 6).
+    # From the root to its children, where they differ from those below: the original's final_temperature, final_lambda.
+    root_temperature: float | None = None
+    root_distillation_weight: float | None = None  # None: distillation_weight, or the square of the root's T.
+    # Beyond the paper (distillation.py; docs/distillation.md).
+    distillation: str = "softmax"  # "softmax" (Eq. 7), "binary" (a class at a time) or "relation" (correlations).
+    teacher_gradient: bool = True  # Whether the gradient of the distillation flows into the teacher too.
+    teacher_without_child: bool = False  # The teacher of a child is the mixture of the other children.
+    standardized_logits: bool = False  # Logits of an example are given mean 0 and deviation 1 first.
+    distilled_classes: str = "all"  # "all", "rated", "unrated", "top:<m>" (the teacher's best), or numbers: "3,17".
+    distillation_ramp_steps: int = 0  # The weight rises over so many steps.
+    distillation_last_step: int | None = None  # No distillation from this step on; None: to the end.
     original_accidents: bool = False  # Train with the original's accidents too (docs/fidelity.md).
 
     def __post_init__(self):
@@ -121,14 +133,32 @@ class Recipe:
                 raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
         if self.distillation_weight is not None and not 0 <= self.distillation_weight < math.inf:
             raise UserError(f"distillation_weight must be finite and not negative, got {self.distillation_weight}.")
+        for field in ("root_temperature", "root_distillation_weight"):
+            if getattr(self, field) is not None and not 0 <= getattr(self, field) < math.inf:
+                raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
+        if self.distillation not in ("softmax", "binary", "relation"):
+            raise UserError(f'distillation must be softmax, binary or relation, got "{self.distillation}".')
+        if not re.fullmatch(r"all|rated|unrated|top:0*[1-9]\d*|\d+(,\d+)*", self.distilled_classes):
+            raise UserError(
+                "distilled_classes must be all, rated, unrated, top:<m> or numbers of classes separated by commas, got "
+                f'"{self.distilled_classes}".'
+            )
+        if self.distillation_ramp_steps < 0 or (self.distillation_last_step or 0) < 0:
+            raise UserError(
+                "distillation_ramp_steps and distillation_last_step must not be negative, got "
+                f"{self.distillation_ramp_steps} and {self.distillation_last_step}."
+            )
 
     def temperature_at(self, level):
         """T of the distillation into the students of a level; 0: they are not distilled into."""
-        return self.temperature
+        return self.temperature if level > 1 or self.root_temperature is None else self.root_temperature
 
     def distillation_weight_at(self, level):
         """lambda of the distillation into the students of a level: `distillation_weight`, or T^2 (Eq. 6)."""
-        return self.temperature_at(level) ** 2 if self.distillation_weight is None else self.distillation_weight
+        weight = self.distillation_weight
+        if level == 1 and self.root_distillation_weight is not None:
+            weight = self.root_distillation_weight
+        return self.temperature_at(level) ** 2 if weight is None else weight
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from youtube8m_mod import distillation
 from youtube8m_mod.config import Recipe
 from youtube8m_mod.gradients import custom_gradient
 from youtube8m_mod.tree import child_path, level_of
@@ -20,25 +21,6 @@ def binary_cross_entropy(labels, probabilities, label_weights=None):
     if label_weights is not None:
         losses = losses * ops.cast(label_weights, losses.dtype)
     return ops.mean(ops.sum(losses, axis=1))
-
-
-def distillation(teacher_logits, student_logits, temperature):
-    """KL(Soft(teacher, T) || Soft(student, T)), Soft(z, T) = softmax(z / T) (Eq. 6, 7), mean over the batch.
-
-    The gradient flows into the teacher too, as in the original; all classes count, rated or not.
-
-    Args:
-        teacher_logits, student_logits: `(batch, classes)`.
-        temperature: T > 0.
-    """
-    return ops.mean(distillation_per_example(teacher_logits, student_logits, temperature))
-
-
-def distillation_per_example(teacher_logits, student_logits, temperature):
-    """The KL divergence of `distillation` for each example, `(batch,)`."""
-    teacher = ops.softmax(teacher_logits / temperature)
-    student = ops.softmax(student_logits / temperature)
-    return ops.sum(teacher * (ops.log(teacher + 1e-8) - ops.log(student + 1e-8)), axis=1)
 
 
 def l2_penalty(weights, scale):
@@ -63,15 +45,21 @@ def split_term_name(name):
     return kind, path
 
 
-def distillation_term(teacher, student, recipe, level):
-    """The distillation loss of one teacher and one student, before its weight.
+def distillation_term(output, index, recipe, level, label_weights=None):
+    """The distillation loss from a node into one of its children, mean over the batch, before its weight.
 
     Args:
-        teacher, student: the `NodeOutput` of a node and of one of its children.
-        recipe: a `Recipe`.
-        level: depth of the student in the tree.
+        output: the `NodeOutput` of the node.
+        index: of the child.
+        recipe: a `Recipe`, which says what the child learns; by default Eq. 6 and 7.
+        level: depth of the child in the tree.
+        label_weights: `(batch, classes)`, 1 where a class was rated; None: all were.
     """
-    return distillation(teacher.logits, student.logits, recipe.temperature_at(level))
+    return ops.mean(
+        distillation.distillation_per_example(
+            output.logits, output.children[index].logits, output.weights, index, recipe, level, label_weights
+        )
+    )
 
 
 def node_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
@@ -89,8 +77,9 @@ def node_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
     terms = {term_name("bce", path): binary_cross_entropy(labels, output.probabilities, label_weights)}
     level = level_of(path) + 1
     if recipe.temperature_at(level):
-        for index, child in enumerate(output.children):
-            terms[term_name("kl", child_path(path, index))] = distillation_term(output, child, recipe, level)
+        for index in range(len(output.children)):
+            name = term_name("kl", child_path(path, index))
+            terms[name] = distillation_term(output, index, recipe, level, label_weights)
     return terms
 
 
@@ -119,12 +108,21 @@ def term_names(branching, recipe=None):
     return names + [term_name("l2", path) for path in levels[1 if branching else 0]]
 
 
-def total_loss(terms, recipe):
-    """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6)."""
+def total_loss(terms, recipe, distillation_factor=None):
+    """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6).
+
+    Args:
+        terms: {name: scalar}; see `node_losses`.
+        recipe: a `Recipe`.
+        distillation_factor: of all lambdas, as `distillation.schedule` gives it; None: 1.
+    """
 
     def weighted(name, value):
         kind, path = split_term_name(name)
-        return recipe.distillation_weight_at(level_of(path)) * value if kind == "kl" else value
+        if kind != "kl":
+            return value
+        value = recipe.distillation_weight_at(level_of(path)) * value
+        return value if distillation_factor is None else distillation_factor * value
 
     return sum(weighted(name, value) for name, value in terms.items())
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 import numpy as np
 import pandas
@@ -278,7 +279,8 @@ INFERENCE = GOLDEN.info["inference"]
 
 def golden_model(features, num_frames, present_frames):
     """The stand-in model of golden item 8."""
-    weights = GOLDEN.normal("inference/W", (features.shape[2], INFERENCE["vocab"])) * np.float32(0.25)
+    scale = np.float32(re.search(r"\*\s*float32\(([-+.\de]+)\)", INFERENCE["W"])[1])
+    weights = GOLDEN.normal("inference/W", (features.shape[2], INFERENCE["vocab"])) * scale
     frames = records.dequantize(features)
     frames[np.arange(frames.shape[1]) >= np.asarray(present_frames)[:, np.newaxis]] = 0
     logits = frames.mean(axis=1, dtype=np.float32) @ weights

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from youtube8m_mod import losses
+from youtube8m_mod import distillation, losses
 from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, Recipe
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
@@ -240,7 +240,7 @@ class MOD(keras.Model):
         with self.placement.subtree(index), tf.GradientTape() as tape:
             output = subtree(frames, num_frames, training=True)
             terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index)) | self._l2_term(index)
-            total = self._replica_share * losses.total_loss(terms, self.recipe)
+            total = self._replica_share * losses.total_loss(terms, self.recipe, self._distillation_factor())
         return _Forward(output, terms, total, tape)
 
     def _root_forward_and_gradients(self, frames, outputs, labels):
@@ -250,7 +250,7 @@ class MOD(keras.Model):
             tape.watch(logits)
             output = self.root.mix(frames, outputs, training=True)
             terms = losses.node_losses(output, *labels, self.recipe)
-            total = self._replica_share * losses.total_loss(terms, self.recipe)
+            total = self._replica_share * losses.total_loss(terms, self.recipe, self._distillation_factor())
             variables = [variable.value for variable in self.root.mixing.trainable_variables]
             gradients, logit_gradients = tape.gradient(total, (variables, logits))
         return terms, list(gradients), logit_gradients, output
@@ -280,6 +280,10 @@ class MOD(keras.Model):
     def _path_of(self, index):
         """Path of a subtree in the tree."""
         return str(index) if self.config.branching else ""
+
+    def _distillation_factor(self):
+        """The factor of the distillation's weight at this step; None where the recipe has no schedule."""
+        return distillation.schedule(self.optimizer.iterations, self.recipe) if self.compiled else None
 
     @property
     def _replica_share(self):
