@@ -1,8 +1,11 @@
 """What a person sees while a command works and when it is done: progress, tables, JSON."""
 
 import sys
+import threading
 
 from tqdm import tqdm
+
+tqdm.set_lock(threading.RLock())  # tqdm's own is a semaphore of the system, which outlives a process that is killed.
 
 
 def progress(iterable=None, *, total=None, unit="it", description=None, initial=0):

@@ -105,6 +105,8 @@ def test_batches_and_groups_do_not_matter(data, expected, tmp_path, monkeypatch)
 class Pool:
     """Localises groups from the last to the first, with a `Localizer` of its own."""
 
+    files_done_again = 0
+
     def __init__(self, worker, fail_after=None):
         self.worker, self.fail_after = worker, fail_after
 

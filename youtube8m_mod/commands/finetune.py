@@ -40,7 +40,7 @@ def main(_):
     run = Run(
         model, phase_overrides(phase, phase_texts), FLAGS.seed, FLAGS.precision, started_from=FLAGS.pretrained_dir
     )
-    train(run, training_options(eigenvalues=eigenvalues))
+    return train(run, training_options(eigenvalues=eigenvalues))
 
 
 def define_flags():

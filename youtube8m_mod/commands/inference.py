@@ -3,7 +3,7 @@ r"""Localises concepts in videos: candidates, segment scores, value model, ranke
     python inference.py --train_dir=runs/finetune --input_data_pattern='data/test*.tfrecord' \
         --output_file=submission.csv --video_predictions_file=videos.csv
 
-Stopped, it continues with the same command.
+Stopped, it continues with the same command. --ray_address=auto spreads the files over a Ray cluster.
 """
 
 from absl import flags
@@ -18,19 +18,36 @@ FLAGS = flags.FLAGS
 def define_flags():
     define_settings(InferenceOptions)
     flags.DEFINE_list("devices", None, "Devices that subtrees are dealt to (default: all GPUs, without any the CPU).")
+    flags.DEFINE_string(
+        "ray_address",
+        None,
+        "Spread the files over a Ray cluster: auto (this machine's), local (a new one), or host:port of a head.",
+    )
+    flags.DEFINE_float("worker_timeout", 60, "Seconds without an answer after which a node of Ray is lost.")
 
 
 def main(_):
     for name in ("train_dir", "input_data_pattern"):
         if not getattr(FLAGS, name):
             raise UserError(f"--{name} must be given.")
+    if FLAGS.ray_address and FLAGS.devices:
+        raise UserError("--devices are those of one process: they do not go with --ray_address.")
+    if FLAGS["worker_timeout"].present and not FLAGS.ray_address:
+        raise UserError("--worker_timeout belongs to --ray_address, which is not given.")
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
     from youtube8m_mod.processor import warn_of_slow_precision
 
     warn_of_slow_precision(FLAGS.precision)
-    inference = Inference(**settings(InferenceOptions), placement=make_placement(FLAGS.devices))
-    report_counts(inference.run())
+    pool = None
+    if FLAGS.ray_address:
+        from youtube8m_mod.inference.ray_pool import RayPool
+
+        inference = Inference(**settings(InferenceOptions))
+        pool = RayPool(FLAGS.ray_address, inference, FLAGS.worker_timeout)
+    else:
+        inference = Inference(**settings(InferenceOptions), placement=make_placement(FLAGS.devices))
+    report_counts(inference.run(pool))
 
 
 def run():

@@ -4,12 +4,14 @@ r"""Pretrains a model on video labels; finetune.py does the same on rated segmen
         --rgb_eigenvalues=eigenvals.npy
 """
 
+import contextlib
+import dataclasses
 import os
 import sys
 
 from absl import flags
 
-from youtube8m_mod import config, overrides
+from youtube8m_mod import config, overrides, processes
 from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.errors import UserError
 
@@ -54,7 +56,13 @@ def define_training_flags(phase):
         "Devices that subtrees are dealt to, for instance GPU:0,GPU:1 (default: all GPUs; without any, the CPU).",
     )
     flags.DEFINE_bool("data_parallel", False, "The whole model on each device, each with a part of the batch.")
-    flags.DEFINE_string("cluster", None, "Addresses of workers, host:port,host:port (default: those of TF_CONFIG).")
+    flags.DEFINE_string(
+        "ray_address",
+        None,
+        "Train on a Ray cluster, a device a subtree: auto (this machine's), local (a new one), or host:port of a head.",
+    )
+    flags.DEFINE_integer("ray_workers", None, "Devices to take of it (default: one a subtree).")
+    flags.DEFINE_integer("max_restarts", 3, "How often to go on by itself where a worker of Ray is lost.")
     flags.DEFINE_float("worker_timeout", 60, "Seconds without an answer after which a worker is lost.")
     flags.DEFINE_integer("logical_cpus", None, "Split the CPU into so many devices.")
     flags.DEFINE_integer("logical_gpus", None, "Split the first GPU into so many devices.")
@@ -85,22 +93,61 @@ def training_options(**more):
 
 
 def train(run, options):
-    """Trains and prints the closing table."""
-    from youtube8m_mod.distribution.cluster import worker_addresses
+    """Trains and prints the closing table; returns the exit code."""
+    if FLAGS.max_restarts < 0:
+        raise UserError(f"--max_restarts must be at least 0, got {FLAGS.max_restarts}.")
+    placing = {
+        name: FLAGS[name].value for name in ("data_parallel", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
+    } | {"devices": FLAGS.devices}
+    what = (run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placing)
+    if not FLAGS.ray_address:
+        if unused := [name for name in ("ray_workers", "max_restarts") if FLAGS[name].present]:
+            raise UserError(f"--{unused[0]} belongs to --ray_address, which is not given.")
+        from youtube8m_mod.distribution.servers import Servers, tf_config_addresses
+
+        addresses = tf_config_addresses(os.environ.get("TF_CONFIG"))
+        if FLAGS["worker_timeout"].present and not addresses:
+            raise UserError("--worker_timeout belongs to --ray_address or to TF_CONFIG, neither of which is given.")
+        return _train(Servers(addresses, FLAGS.worker_timeout) if addresses else None, *what)
+    if unusable := [name for name in ("data_parallel", "logical_cpus", "logical_gpus") if FLAGS[name].value]:
+        raise UserError(f"--{unusable[0]} splits the devices of one machine: it does not go with --ray_address.")
+    workers = (run.model.branching or (1,))[0]
+    if FLAGS.ray_workers is not None:
+        if not 1 <= FLAGS.ray_workers <= workers:
+            raise UserError(
+                f"--ray_workers must be from 1 to {workers}, the number of subtrees, got {FLAGS.ray_workers}."
+            )
+        workers = FLAGS.ray_workers
+    return processes.supervise(
+        _train_on_ray,
+        FLAGS.ray_address,
+        workers,
+        FLAGS.worker_timeout,
+        what,
+        max_restarts=FLAGS.max_restarts,
+    )
+
+
+def _train_on_ray(supervised, address, workers, timeout, what):
+    """`_train` in a process that is started again where a worker is lost."""
+    from youtube8m_mod.distribution.ray_workers import RayWorkers
+
+    run, train_dir, pattern, options, placing = what
+    if supervised.restarts:
+        options = dataclasses.replace(options, start_new_model=False)
+    _train(RayWorkers(address, workers, timeout, supervised), run, train_dir, pattern, options, placing)
+
+
+def _train(cluster, run, train_dir, pattern, options, placing):
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.processor import warn_of_slow_precision
     from youtube8m_mod.training.history import summary_table
     from youtube8m_mod.training.trainer import Trainer
 
-    names = ("data_parallel", "worker_timeout", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
-    placement = make_placement(
-        FLAGS.devices,
-        **{name: getattr(FLAGS, name) for name in names},
-        workers=worker_addresses(FLAGS.cluster, os.environ.get("TF_CONFIG")),
-    )
-    warn_of_slow_precision(run.precision)
-    with placement.guard():
-        trainer = Trainer(run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placement)
+    with cluster.guard() if cluster else contextlib.nullcontext():
+        placement = make_placement(placing.pop("devices"), cluster=cluster, **placing)
+        warn_of_slow_precision(run.precision)
+        trainer = Trainer(run, train_dir, pattern, options, placement)
         print(summary_table(trainer.train()))
 
 
@@ -140,7 +187,7 @@ def main(_):
     model_texts, phase_texts = overrides.split_overrides(FLAGS.set, config.model_config(FLAGS.model), phase)
     model, eigenvalues = new_model(model_texts)
     run = Run(model, phase_overrides(phase, phase_texts), FLAGS.seed, FLAGS.precision)
-    train(run, training_options(eigenvalues=eigenvalues))
+    return train(run, training_options(eigenvalues=eigenvalues))
 
 
 def define_flags():

@@ -5,7 +5,7 @@ from youtube8m_mod.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "cluster": ["Cluster", "worker_addresses"],
         "placement": ["DataParallelPlacement", "Placement", "make_placement"],
+        "servers": ["Servers"],
     },
 )

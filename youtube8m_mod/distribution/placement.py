@@ -4,7 +4,6 @@ import contextlib
 
 import tensorflow as tf
 
-from youtube8m_mod.distribution.cluster import Cluster
 from youtube8m_mod.errors import UserError
 
 # Where checkpoints are read and written: by default each worker would do so for its variables, on disks of its own.
@@ -16,7 +15,7 @@ class Placement:
 
     Args:
         devices: names as `available_devices` gives them; none: TensorFlow places everything itself.
-        cluster: the `Cluster` of workers that the devices belong to, if any.
+        cluster: the `Servers` that the devices belong to, if any.
     """
 
     replicas = 1
@@ -52,10 +51,6 @@ class Placement:
     def step(self, function):
         """`function(batch)`, which trains a step and gives the same logs on each replica, as a `PlacedStep`."""
         return PlacedStep(function)
-
-    def guard(self):
-        """A scope for the run: a worker that dies or freezes in it ends the process with a message that names it."""
-        return self.cluster.guard() if self.cluster else contextlib.nullcontext()
 
 
 class DataParallelPlacement(Placement):
@@ -124,29 +119,26 @@ def make_placement(
     devices=None,
     *,
     data_parallel=False,
-    workers=(),
-    worker_timeout=60.0,
+    cluster=None,
     logical_cpus=None,
     logical_gpus=None,
     logical_gpu_megabytes=4096,
 ):
-    """The placement that a command line asks for. Workers and logical devices: before TensorFlow's first operation.
+    """The placement that a command line asks for. Clusters and logical devices: before TensorFlow's first operation.
 
     Args:
         devices: names of devices, in the order in which subtrees are dealt; None: all GPUs, without any all CPUs, of
-            the workers where there are some, of this machine otherwise.
+            the cluster where there is one, of this machine otherwise.
         data_parallel: the whole model on each device, in place of a subtree or some.
-        workers: addresses of workers, by task.
-        worker_timeout: seconds; see `Cluster`.
+        cluster: `Servers` to connect to.
         logical_cpus, logical_gpus, logical_gpu_megabytes: see `split_devices`.
 
     Raises:
-        UserError: on a device that is not there, a worker that does not answer, or data parallelism over workers.
+        UserError: on a device that is not there, a server that cannot be reached, or data parallelism over a cluster.
     """
-    if data_parallel and workers:
-        raise UserError("--data_parallel works on the devices of one machine: it does not go with --cluster.")
+    if data_parallel and cluster:
+        raise UserError("--data_parallel works on the devices of one machine: it does not go with workers on others.")
     split_devices(logical_cpus, logical_gpus, logical_gpu_megabytes)
-    cluster = Cluster(workers, worker_timeout) if workers else None
     if cluster:
         cluster.connect()
     there = available_devices()

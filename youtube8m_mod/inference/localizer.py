@@ -118,7 +118,8 @@ class Localizer:
                 of paths; None: this process, one group after the other.
 
         Returns:
-            {"videos", "segments", "records", "bad_records", "lost_records": int, "seconds": float}, of this call.
+            {"videos", "segments", "records", "bad_records", "lost_records": int, "seconds": float}, of this call; on a
+            pool also "files_done_again".
 
         Raises:
             UserError: where another process does the same run, an id occurs twice, a file changes meanwhile, or too
@@ -162,7 +163,8 @@ class Localizer:
                 here.show(sum(sizes[number] for number in group))
         _judge([*parts.counts()], parts.folder)
         write_outputs(parts, self.outputs, merged, self.label_names)
-        return counts | {"seconds": time.perf_counter() - start}
+        again = {"files_done_again": pool.files_done_again} if pool else {}
+        return counts | again | {"seconds": time.perf_counter() - start}
 
     def localize(self, paths, on_batch=lambda counts, size: None):
         """The `Piece` of some input files.

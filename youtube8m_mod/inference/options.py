@@ -36,3 +36,7 @@ class InferenceOptions(LocalizationConfig):
     batch_size: int = setting("Videos in a batch.", 16)
     segment_batch_size: int = setting("Segments in a batch.", 512)
     skip_bad_records: bool = setting("Count and skip bad records in place of stopping.", False)
+    group_megabytes: float = setting(
+        "Input files are done in groups of about so many megabytes: what a stop costs, and a task of Ray.",
+        64.0,
+    )

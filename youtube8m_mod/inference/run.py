@@ -31,17 +31,19 @@ class Inference(InferenceOptions):
 
     placement: object = None
 
-    def run(self):
+    def run(self, pool=None):
         """Scores, ranks and writes; see `Localizer.run`."""
-        return self.localizer().run()
+        return self.localizer(load=pool is None).run(pool)
 
-    def localizer(self):
-        """The `Localizer` of the run, with its models."""
+    def localizer(self, load=True):
+        """The `Localizer` of the run, with its models unless `load` is False."""
         if not 0 <= self.timeline_threshold <= 1:
             raise UserError(f"timeline_threshold must be from 0 to 1, got {self.timeline_threshold}.")
         for name in ("batch_size", "segment_batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not 0 < self.group_megabytes < float("inf"):
+            raise UserError(f"group_megabytes must be a number above 0, got {self.group_megabytes:g}.")
         outputs = Outputs(
             self.output_file, self.video_predictions_file, self.segment_predictions_file, self.timeline_file
         )
@@ -76,10 +78,11 @@ class Inference(InferenceOptions):
             }
             # A node is a part of the segment model; the video-level model, where it is another, is whole.
             node = self.node if _same_place(video_train_dir, self.train_dir) else ""
-            video_scorer = _VideoScorer(self._load(video_train_dir, segments=False, node=node, like=run.model))
+            if load:
+                video_scorer = _VideoScorer(self._load(video_train_dir, segments=False, node=node, like=run.model))
         if outputs.of_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
             segment_scorer = _Ones(len(class_ids))  # P_seg^0: no segment model is needed.
-        elif outputs.of_segments:
+        elif outputs.of_segments and load:
             segment_scorer = _SegmentScorer(
                 self._load(self.train_dir, segments=True, node=self.node, like=run.model, classes=class_ids)
             )
@@ -93,6 +96,7 @@ class Inference(InferenceOptions):
             settings,
             self.batch_size,
             self.segment_batch_size,
+            group_bytes=int(self.group_megabytes * 2**20),
             timeline_threshold=self.timeline_threshold,
             label_names=self._label_names(),
         )
@@ -197,8 +201,9 @@ def _last_step(train_dir):
 def report_counts(counts, file=sys.stderr):
     """Tells what a run did: videos, segments, seconds."""
     rate = max(counts["segments"], counts["videos"]) / max(counts["seconds"], 1e-9)
+    again = f"; {counts['files_done_again']:,} files done again" if counts.get("files_done_again") else ""
     print(
         f"{counts['videos']:,} videos, {counts['segments']:,} segments in {counts['seconds']:.1f} s "
-        f"({rate:,.0f} a second)",
+        f"({rate:,.0f} a second){again}",
         file=file,
     )

@@ -67,7 +67,12 @@ def reproduce(scale, seeds, tasks):
     if not FLAGS.report_only:
         if place.bank_path and not files.exists(place.bank_path):
             data.write_bank(FLAGS.bank, place.bank_path, scale.num_classes, scale.feature_sizes)
-        schedule.run_all(place, tasks, results, FLAGS.jobs)
+        if FLAGS.ray_address:
+            from youtube8m_mod.reproduce import ray_schedule
+
+            ray_schedule.run_all(place, tasks, results, FLAGS.jobs, FLAGS.ray_address)
+        else:
+            schedule.run_all(place, tasks, results, FLAGS.jobs or os.cpu_count() or 1)
     names = read_label_names(FLAGS.label_names) if FLAGS.label_names else None
     print(report.write(place, results, seeds, names))
 
@@ -85,7 +90,12 @@ def define_flags():
     flags.DEFINE_list("seeds", None, "Seeds of data and training (default 0,1,2; with --quick 0).")
     flags.DEFINE_list("rows", None, f"Rows of the tables (default: all), among {', '.join(rows.ROWS)}.")
     flags.DEFINE_string("output_dir", "runs/reproduce", "Folder for results.json, report.html, trainings and data.")
-    flags.DEFINE_integer("jobs", max(os.cpu_count() or 1, 1), "Trainings at a time.", lower_bound=1)
+    flags.DEFINE_integer("jobs", None, "Trainings at a time (default: one a processor).", lower_bound=1)
+    flags.DEFINE_string(
+        "ray_address",
+        None,
+        "Train on a Ray cluster that shares --output_dir: auto (this machine's), local, or host:port of a head.",
+    )
 
 
 def run():

@@ -4,10 +4,8 @@ import concurrent.futures
 import itertools
 import multiprocessing
 import os
-import threading
-import time
 
-from youtube8m_mod import environment, files
+from youtube8m_mod import environment, files, processes
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce.rows import TRAININGS
 from youtube8m_mod.terminal import progress
@@ -78,11 +76,11 @@ def run_all(place, tasks, results, jobs):
     with bar, concurrent.futures.ProcessPoolExecutor(jobs, context, _start_worker, (threads, log)) as pool:
         try:
             # The list raises their errors.
-            list(pool.map(_prepare, itertools.repeat(place), _datasets(place, waiting)))
+            list(pool.map(prepare, itertools.repeat(place), datasets(place, waiting)))
             while waiting or running:
                 for task in [task for task in waiting if _ready(task, results)][: jobs - len(running)]:
                     waiting.remove(task)
-                    running[pool.submit(_run, place, *task)] = task
+                    running[pool.submit(run, place, *task)] = task
                 done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     task = running.pop(future)
@@ -95,7 +93,7 @@ def run_all(place, tasks, results, jobs):
             raise
 
 
-def _datasets(place, tasks):
+def datasets(place, tasks):
     """[(folder, variation, seed)] of the miniature datasets that tasks use, each once."""
     found = {}
     for name, seed in tasks:
@@ -112,10 +110,15 @@ def _ready(task, results):
 
 def _start_worker(threads, log):
     """Sends what trainings print to a file: the schedule has a progress line of its own."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    processes.end_with_parent()  # An unfinished training begins anew in any case.
     with open(log, "ab", buffering=0) as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    prepare_process(threads)
+
+
+def prepare_process(threads):
+    """What a process needs once, before it trains."""
     environment.prepare()
     # Otherwise the first worker takes all memory of a GPU, and the others end.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -124,21 +127,14 @@ def _start_worker(threads, log):
     work.limit_threads(threads)
 
 
-def _end_with(parent):
-    """Ends this process when its parent has ended, killed perhaps: the same command starts the training again."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def _prepare(place, dataset):
+def prepare(place, dataset):
     from youtube8m_mod.reproduce import data
 
     folder, variation, seed = dataset
     data.prepare_dataset(folder, place.scale, seed, variation, place.bank_path)
 
 
-def _run(place, name, seed):
+def run(place, name, seed):
     from youtube8m_mod.reproduce import work
 
     return work.run(place, name, seed)

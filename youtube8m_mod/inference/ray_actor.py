@@ -1,0 +1,25 @@
+"""What a Ray actor of inference does. Nothing is imported here: an actor answers as soon as it has its device."""
+
+import os
+
+
+class Localizing:
+    """A `Localizer` with its models."""
+
+    def load(self, folder, inference):
+        """Loads the models.
+
+        Args:
+            folder: the driver's working folder, which relative paths mean.
+            inference: an `Inference`.
+        """
+        if os.path.isdir(folder):
+            os.chdir(folder)
+        self._localizer = inference.localizer()
+
+    def localize(self, paths):
+        return self._localizer.localize(paths)
+
+    def ping(self):
+        """A sign of life: the number of its process."""
+        return os.getpid()
