@@ -4,7 +4,8 @@ import pytest
 
 from tests import command_line
 from youtube8m_mod import config, demo, overrides
-from youtube8m_mod.commands import finetune, train
+from youtube8m_mod.commands import finetune, inference, train
+from youtube8m_mod.explore import __main__ as explore
 
 
 @pytest.mark.parametrize("phase, fields", [("pretrain", demo.PRETRAIN), ("finetune", demo.FINETUNE)])
@@ -18,3 +19,18 @@ def test_printed_flags(phase, fields):
         phase, {name: value for name, value in fields.items() if name not in given}
     )
     assert fields.keys() <= given.keys() | {text.partition("=")[0] for text in own}
+
+
+def test_printed_flags_of_what_is_looked_at(monkeypatch, tmp_path):
+    made = demo.Demo(str(tmp_path), None, 0)
+    assert made.localised.keys() <= command_line.flag_names(inference)
+    printed = []
+    monkeypatch.setattr(made, "_say", lambda command, **given: printed.append((command, given)))
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "segments.csv").write_text("v:0,1 0.5\n")
+    (tmp_path / "scores" / "videos.csv").write_text("v,1 0.5\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "truth.json").write_text('{"videos": {}}')
+    assert made.explore() == f"{tmp_path}/videos.html" and (tmp_path / "videos.html").exists()
+    (command, given) = printed[0]
+    assert command == "python -m youtube8m_mod.explore" and given.keys() <= command_line.flag_names(explore)

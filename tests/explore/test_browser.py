@@ -1,38 +1,25 @@
 """The page in a real browser: searched, clicked, read. Skipped where there is no Chromium with its driver."""
 
-import shutil
-
 import pytest
 
+from tests.explore import chromium
 from tests.explore.pages import NAMES, SEGMENTS, VIDEOS, YOUTUBE, write_predictions
 from youtube8m_mod.explore import page
 from youtube8m_mod.explore.contents import Truth
 from youtube8m_mod.explore.outputs import read_outputs
 
 pytest.importorskip("selenium")
-from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no Chromium with its driver")
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
+pytestmark = pytest.mark.skipif(not chromium.found(), reason="there is no Chromium with its driver")
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = chromium.start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
@@ -52,8 +39,7 @@ def address(tmp_path_factory):
 @pytest.fixture(params=[1280, 400])
 def opened(request, browser, address):
     """The browser with the page, at a width; what the page writes to the console fails the test."""
-    size = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chromium.resize(browser, request.param, 900)
     browser.get("about:blank")
     browser.get(address)
     wait(browser, lambda: browser.execute_script("return document.documentElement.dataset.drawn"))

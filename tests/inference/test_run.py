@@ -1,6 +1,10 @@
 """Inference with models: golden item 9 end to end, and which model scores what."""
 
+import base64
+import csv
 import dataclasses
+import glob
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +14,9 @@ import pytest
 
 from tests import command_line, golden_data
 from youtube8m_mod import tf1_checkpoint
+from youtube8m_mod.commands import inference
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.explore import __main__ as explore
 from youtube8m_mod.formats.predictions import read_predictions
 from youtube8m_mod.formats.submission import read_submission
 from youtube8m_mod.inference.run import Inference
@@ -40,6 +46,36 @@ def train_dirs(tmp_path_factory):
     run = Run.load(dirs["segment_finetune"])
     dataclasses.replace(run, started_from=dirs["video_pretrain"], classes=[3, 17, 250]).save(dirs["segment_finetune"])
     return dirs
+
+
+def test_page_and_timeline_of_models(train_dirs, tmp_path):
+    """The page holds the same values of Eq. 1 as the timeline, and leaves nothing else behind."""
+    train_dir = train_dirs["segment_finetune"]
+    models = [f"--train_dir={train_dir}", f"--input_data_pattern={glob.glob(DATA)[0]}", "--top_k=3862"]
+    table = f"{tmp_path}/concepts.csv"
+    command_line.call(inference, [*models, f"--timeline_file={table}", "--timeline_threshold=0"])
+    command_line.call(explore, [*models, f"--output={tmp_path}/page.html", f"--video_ids={_first_video(table)}"])
+    assert sorted(os.listdir(tmp_path)) == ["concepts.csv", "page.html"]
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    (video,) = data["videos"]
+    assert video["id"] == _first_video(table)
+    first = video["classes"][:3]  # Others behind them are those of rated segments.
+    assert [data["classes"][place]["id"] for place in sorted(first)] == [3, 17, 250]
+    levels = np.frombuffer(base64.b64decode(video["strips"]), "<u2").reshape(-1, video["segments"])[:3]
+    assert (levels > 0).all()
+    with open(table, encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["video"] == video["id"]]
+    assert len(rows) == 3  # From 0 on: a span a class, over the whole video.
+    means = {int(row["class"]): float(row["probability"]) for row in rows}
+    for place, strip in zip(first, levels):
+        mean = (strip.astype(float) - 1).mean() / 65534
+        assert mean == pytest.approx(means[data["classes"][place]["id"]], abs=2e-5)
+
+
+def _first_video(table):
+    with open(table, encoding="utf-8") as file:
+        return next(csv.DictReader(file))["video"]
 
 
 def predictions(path):

@@ -316,6 +316,7 @@
     const [v, c] = [videoPlaces.get(asked.get("video")), classPlaces.get(asked.get("class"))];
     if (v !== undefined) showVideo(v, c, c === undefined ? undefined : Math.min(Math.max(Math.floor(Number(asked.get("t")) / seconds) || 0, 0), videos[v].segments - 1));
     else if (c !== undefined) showClass(c);
+    else if (location.hash.length > 1) find("main").replaceChildren(element("p", {}, "This page does not hold what its address names."));
     else if (videos.length) showVideo(0);
     else find("main").replaceChildren(element("p", {}, "This page holds no video."));
     for (const entry of find("list").querySelectorAll("a")) {
