@@ -36,6 +36,8 @@ class ModelConfig:
     gating_reduction: int = 16  # r of the context gating: 8 in single models, 16 in mixtures.
     experts: int = 5  # "dbof" only: experts of the mixture-of-experts classifier.
     sampled_frames: int = 30  # "dbof" only: frames drawn from a video.
+    # Float features are clipped to the dataset's [-2, 2]; False for features of another scale.
+    clip_features: bool = True
 
     def __post_init__(self):
         check_types(self)

@@ -197,9 +197,9 @@ class Demo:
 
     def label_names(self):
         """{class: name}; none where the scenes are real ones."""
-        from youtube8m_mod.evaluation.summary import read_label_names
+        from youtube8m_mod.formats.label_names import read_label_names
 
-        return read_label_names(self.names_file) if files.exists(self.names_file) else {}
+        return read_label_names(self.names_file, self.num_classes) if files.exists(self.names_file) else {}
 
     def timelines(self):
         """What `timeline_figure` draws, of the first test videos in which several rated classes come and go."""

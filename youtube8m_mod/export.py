@@ -8,6 +8,7 @@ The result is a folded SavedModel that any TensorFlow loads, or with --format=tf
 from absl import flags
 
 from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.commands.dataset_flags import dataset
 from youtube8m_mod.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -23,18 +24,20 @@ def define_flags():
     flags.DEFINE_string(
         "classes", "all", "all, segment (those rated in finetuning), or a file of class numbers with the header Index."
     )
-    flags.DEFINE_string("label_names", None, "File of the names of all classes, one a line: an asset of the model.")
+    flags.DEFINE_string("label_names", None, "Names of the classes: the dataset's vocabulary.csv, or one a line.")
     flags.DEFINE_integer("top_k", 20, "Classes in an answer of serialized_examples.")
     flags.DEFINE_string("model_name", "youtube8m", "Under which the model will be served.")
     flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "What is written.")
     flags.DEFINE_string(
         "accuracy_data_pattern", None, "Glob of labelled TFRecords: --format=tflite only, which needs it."
     )
+    flags.DEFINE_string("dataset", None, "dataset.json of one's own records, which names the classes.")
     flags.DEFINE_float("max_map_loss", 0.01, "--format=tflite only: largest loss of MAP on them.")
 
 
 def main(_):
-    from youtube8m_mod import files, terminal
+    from youtube8m_mod import terminal
+    from youtube8m_mod.formats.label_names import read_label_names
     from youtube8m_mod.serving.export import Export, check_new
     from youtube8m_mod.training.checkpoints import load_model
 
@@ -43,8 +46,10 @@ def main(_):
         raise UserError(
             "--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy check."
         )
-    names = files.read_text(FLAGS.label_names).splitlines() if FLAGS.label_names else None
     model, run = load_model(FLAGS.train_dir, precision="float32")
+    if given := dataset():
+        FLAGS.set_default("label_names", given.path(given.label_names))
+    names = read_label_names(FLAGS.label_names, run.model.num_classes) if FLAGS.label_names else None
     export = Export(
         FLAGS.node,
         FLAGS.precision,

@@ -23,8 +23,11 @@ def part(cls, config):
     return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
 
-def check_types(config):
+def check_types(config, names=None):
+    """Raises `UserError` where a field (of these names; None: any) holds a value of another type than it says."""
     for field in dataclasses.fields(config):
+        if names is not None and field.name not in names:
+            continue
         value, kind = getattr(config, field.name), field.type
         if kind in _TUPLES:
             good = isinstance(value, tuple) and all(type(part) is _TUPLES[kind] for part in value)

@@ -1,7 +1,6 @@
 """Bad records and bad files: each an error that names it, or counted and skipped."""
 
 import dataclasses
-import gzip
 import os
 
 import numpy as np
@@ -57,8 +56,8 @@ BAD_VIDEOS = {
     "empty id": ("id", "got an empty one", record("", 4)),
     "two ids": ("id", "got 2 of them", with_context("id", "bytes_list", b"a", b"b")),
     "id of a number": ("wrong type", '"id" must hold bytes, got integers', with_context("id", "int64_list", 3)),
-    "id with a comma": ("id", "without blanks, commas, colons and quotes, got 'a,b'", record("a,b", 4)),
-    "id that is no text": ("id", "without blanks", with_context("id", "bytes_list", b"\xff\xfe")),
+    "endless id": ("id", "its id must be at most 1000 letters, got 1,001", record("b" * 1001, 4)),
+    "id that is no text": ("id", "its id must be UTF-8 text", with_context("id", "bytes_list", b"\xff\xfe")),
     "label too large": (
         "label out of range",
         "labels must be classes from 0 to 9, got 10",
@@ -288,15 +287,11 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "folder.tfrecord").mkdir()
     with pytest.raises(UserError, match="folder.tfrecord: it is a directory"):
         Reader(str(tmp_path / "*.tfrecord"), CONFIG)
-    with gzip.open(tmp_path / "z.tfrecord.gz", "wb") as file:
-        file.write(open(good, "rb").read())
-    with pytest.raises(UserError, match="z.tfrecord.gz: it is a gzip file"):
-        Reader(str(tmp_path / "z*"), CONFIG)
     (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(UserError, match="The 1 files hold no record that can be read"):
+    with pytest.raises(UserError, match="The 1 files hold no record that can be read: .*empty is empty"):
         Reader(str(tmp_path / "empty"), CONFIG)
     (tmp_path / "text.csv").write_text("VideoId,LabelConfidencePairs\nabcd,1 0.5\n")
-    with pytest.raises(UserError, match=r"text.csv, record 0: it is cut off at byte 0|checksum is wrong at byte 0"):
+    with pytest.raises(UserError, match='text.csv, record 0: it is not a TFRecord file but text that begins with "Vid'):
         Reader(str(tmp_path / "text.csv"), CONFIG)
     (tmp_path / "secret").write_bytes(open(good, "rb").read())
     os.chmod(tmp_path / "secret", 0)

@@ -31,6 +31,7 @@ def test_scores_a_submission(tmp_path):
         f"--output_file={tmp_path}/out/map.json",
         f"--plots={tmp_path}/plots",
         f"--label_names={tmp_path}/names.txt",
+        "--num_classes=3",
     )
     assert "MAP@100000" in done.stdout and "0.5000" in done.stdout and "two" in done.stdout
     assert "has no header line" in done.stderr

@@ -128,7 +128,10 @@ def test_signatures(leaf):
     assert found == {
         "serving_default": ({"rgb_and_audio": (tf.float32, [None, None, 32])} | lengths, predictions),
         "quantized": ({"rgb_and_audio": (tf.uint8, [None, None, 32])} | lengths, predictions),
-        "segments": ({"rgb_and_audio": (tf.float32, [None, 32])}, {"start_times": (tf.int32, [None])} | predictions),
+        "segments": (
+            {"rgb_and_audio": (tf.float32, [None, None, 32])} | lengths,
+            {"start_times": (tf.int32, [None, None]), "predictions": (tf.float32, [None, None, 3])},
+        ),
         "serialized_examples": (
             {"examples": (tf.string, [None])},
             {
@@ -189,6 +192,56 @@ def test_bad_records_are_refused_by_the_graph(root):
     for bad in (short, b"", b"no record", endless):
         with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.DataLossError)):
             call(examples=tf.constant([good, bad]))
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "segments"])
+def test_wrong_inputs_get_a_sentence(root, signature):
+    call = tf.saved_model.load(root[0]).signatures[signature]
+    good = {"rgb_and_audio": [2, 7, 32], "num_frames": [[7], [3]]}
+    for wrong in (
+        {"rgb_and_audio": [7, 32]},
+        {"rgb_and_audio": [1, 2, 7, 32]},
+        {"rgb_and_audio": [2, 7, 31]},
+        {"rgb_and_audio": [3, 7, 32]},
+        {"num_frames": [[7], [0]]},
+        {"num_frames": [[8], [3]]},
+        {"num_frames": [[7]]},
+    ):
+        inputs = good | wrong
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"expected rgb_and_audio of shape \(batch, frames, 32\)"
+        ):
+            call(rgb_and_audio=tf.zeros(inputs["rgb_and_audio"]), num_frames=tf.constant(inputs["num_frames"]))
+
+
+def test_videos_that_a_server_batches_stay_apart(root):
+    call = tf.saved_model.load(root[0]).signatures["segments"]
+    videos = tf.random.stateless_uniform([2, 12, 32], [0, 1], -2, 2)
+    together = call(rgb_and_audio=videos, num_frames=tf.constant([[12], [6]]))
+    assert together["start_times"].numpy().tolist() == [[0, 5, 10], [0, 5, -1]]
+    for row, count, slots in ((0, 12, 3), (1, 6, 2)):
+        alone = call(rgb_and_audio=videos[row : row + 1, :count], num_frames=tf.constant([[count]]))
+        np.testing.assert_allclose(alone["predictions"][0], together["predictions"][row, :slots], atol=1e-6)
+    assert not together["predictions"][1, 2].numpy().any()
+
+
+def test_floats_are_clipped_as_the_dataset_was(root):
+    path, model, _ = root
+    features = tf.constant(np.random.default_rng(3).normal(0, 2.5, (2, 6, 32)), tf.float32)
+    clipped = tf.clip_by_value(features, *records.FLOAT_RANGE)
+    as_bytes = tf.constant(records.quantize(features))
+    counts = tf.constant([[6], [4]])
+    signatures = tf.saved_model.load(path).signatures
+    for name in ("serving_default", "segments"):
+        found = signatures[name](rgb_and_audio=features, num_frames=counts)["predictions"]
+        expected = signatures[name](rgb_and_audio=clipped, num_frames=counts)["predictions"]
+        np.testing.assert_array_equal(found, expected)
+    quantized = signatures["quantized"](rgb_and_audio=as_bytes, num_frames=counts)["predictions"]
+    found = signatures["serving_default"](rgb_and_audio=features, num_frames=counts)["predictions"]
+    assert np.abs(found - quantized).max() < 0.02  # What quantising costs.
+    batch = {"num_frames": counts[:, 0], "present_frames": counts[:, 0]}
+    trained = [model.tree({"features": values} | batch).probabilities for values in (features, clipped)]
+    np.testing.assert_array_equal(*trained)
 
 
 def test_bfloat16(tmp_path, in_process, bfloat16):
@@ -333,7 +386,7 @@ def test_command_refuses(train_dir, tmp_path, flags, message):
 
 def test_segment_classes_of_a_pretrained_model():
     with pytest.raises(UserError, match="but somewhere was not finetuned"):
-        export.chosen_classes("segment", tiny.run("pretrain"), "somewhere")
+        export_command.chosen_classes("segment", tiny.run("pretrain"), "somewhere")
 
 
 def test_tflite(tmp_path, train_dir, in_process):

@@ -10,6 +10,7 @@ import sys
 from absl import flags
 
 from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, record_keys
 from youtube8m_mod.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -39,13 +40,17 @@ def define_flags():
     flags.DEFINE_integer("num_classes", 3862, "Size of the vocabulary.", lower_bound=1)
     flags.DEFINE_string("output_file", None, "Writes the results here as JSON.")
     flags.DEFINE_string("plots", None, "Folder for pictures.")
-    flags.DEFINE_string("label_names", None, "Names of the classes, one a line, for table and pictures.")
+    flags.DEFINE_string("label_names", None, "Names of the classes: the dataset's vocabulary.csv, or one a line.")
     flags.DEFINE_string("video_predictions_file", None, "Video predictions (VideoId,LabelConfidencePairs).")
+    define_dataset_flags(reads_features=False)
 
 
 def main(_):
     if not (FLAGS.submission_file or FLAGS.video_predictions_file):
         raise UserError("--submission_file or --video_predictions_file must name what is to be scored.")
+    if given := dataset(eval_data_pattern="test"):
+        FLAGS.set_default("num_classes", given.num_classes)
+        FLAGS.set_default("label_names", given.path(given.label_names))
     results = {}
     if FLAGS.submission_file:
         results |= score_submission()
@@ -60,10 +65,11 @@ def main(_):
 def score_submission():
     """Prints the tables of a submission and returns its JSON."""
     from youtube8m_mod.evaluation import mean_average_precision, rated_labels, summary
+    from youtube8m_mod.formats.label_names import read_label_names
 
-    names = summary.read_label_names(FLAGS.label_names) if FLAGS.label_names else {}
+    names = read_label_names(FLAGS.label_names, FLAGS.num_classes) if FLAGS.label_names else {}
     repeated = None if FLAGS.strict else []
-    rated = rated_labels.load_labels(FLAGS.eval_data_pattern, FLAGS.label_cache, repeated)
+    rated = rated_labels.load_labels(FLAGS.eval_data_pattern, FLAGS.label_cache, repeated, record_keys())
     warn_of_repeated(repeated)
     result = mean_average_precision.evaluate(
         FLAGS.submission_file, rated, FLAGS.top_n, FLAGS.mode, FLAGS.strict, FLAGS.num_classes
@@ -97,7 +103,7 @@ def score_videos():
     repeated = None if FLAGS.strict else []
     labels = {
         video_id.decode(errors="backslashreplace"): classes
-        for video_id, classes in video_labels(FLAGS.eval_data_pattern, repeated)
+        for video_id, classes in video_labels(FLAGS.eval_data_pattern, repeated, record_keys())
     }
     scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file, repeated))
     warn_of_repeated(repeated)

@@ -9,6 +9,7 @@ Stopped, it continues with the same command. --ray_address=auto spreads the file
 from absl import flags
 
 from youtube8m_mod.commands.command import define_settings, run_command, settings
+from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
 
@@ -17,6 +18,7 @@ FLAGS = flags.FLAGS
 
 def define_flags():
     define_settings(InferenceOptions)
+    define_dataset_flags()
     flags.DEFINE_list("devices", None, "Devices that subtrees are dealt to (default: all GPUs, without any the CPU).")
     flags.DEFINE_string(
         "ray_address",
@@ -27,6 +29,8 @@ def define_flags():
 
 
 def main(_):
+    if given := dataset(input_data_pattern="test"):
+        FLAGS.set_default("segment_label_ids_file", given.path(given.segment_classes))
     for name in ("train_dir", "input_data_pattern"):
         if not getattr(FLAGS, name):
             raise UserError(f"--{name} must be given.")
@@ -43,10 +47,12 @@ def main(_):
     if FLAGS.ray_address:
         from youtube8m_mod.inference.ray_pool import RayPool
 
-        inference = Inference(**settings(InferenceOptions))
+        inference = Inference(**settings(InferenceOptions), reader=reader_settings())
         pool = RayPool(FLAGS.ray_address, inference, FLAGS.worker_timeout)
     else:
-        inference = Inference(**settings(InferenceOptions), placement=make_placement(FLAGS.devices))
+        inference = Inference(
+            **settings(InferenceOptions), placement=make_placement(FLAGS.devices), reader=reader_settings()
+        )
     report_counts(inference.run(pool))
 
 

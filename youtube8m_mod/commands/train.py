@@ -13,6 +13,7 @@ from absl import flags
 
 from youtube8m_mod import config, overrides, processes
 from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -29,9 +30,8 @@ _PHASE_FLAGS = {
 
 def define_training_flags(phase):
     """The flags that both training scripts have; None means the phase's default."""
-    flags.DEFINE_string(
-        "train_data_pattern", None, "Glob of training TFRecords (comma-separated: several).", required=True
-    )
+    flags.DEFINE_string("train_data_pattern", None, "Glob of training TFRecords (comma-separated: several).")
+    define_dataset_flags()
     flags.DEFINE_string("train_dir", None, "Folder of the run: checkpoints, logs, run.json.", required=True)
     flags.DEFINE_enum("model", "mod_nextvlad", list(config.MODELS), "Named model; any field changes with --set.")
     flags.DEFINE_list("feature_names", None, "Names of the features (default rgb,audio).")
@@ -89,7 +89,7 @@ def training_options(**more):
         "skip_bad_records",
         "accept_changed_data",
     )
-    return TrainingOptions(**{name: getattr(FLAGS, name) for name in names}, **more)
+    return TrainingOptions(**{name: getattr(FLAGS, name) for name in names}, reader=reader_settings(), **more)
 
 
 def train(run, options):
@@ -151,11 +151,20 @@ def _train(cluster, run, train_dir, pattern, options, placing):
         print(summary_table(trainer.train()))
 
 
+def check_training_data():
+    """Raises `UserError` where no flag names the training records."""
+    dataset(train_data_pattern="train")
+    if not FLAGS.train_data_pattern:
+        raise UserError("--train_data_pattern, or --dataset in its place, must name the training records.")
+
+
 def new_model(texts):
     """(`ModelConfig` of the flags and the --set texts that name its fields, path of the eigenvalues or None)."""
+    given = dataset()
     model = overrides.override(
         config.model_config(FLAGS.model),
         [
+            *(given.model_texts() if given else ()),
             *(
                 f"{name}={','.join(getattr(FLAGS, name))}"
                 for name in ("feature_names", "feature_sizes")
@@ -165,6 +174,8 @@ def new_model(texts):
         ],
         once=True,
     )
+    if given and FLAGS.rgb_eigenvalues is None:
+        return model, given.path(given.eigenvalues)
     if FLAGS.rgb_eigenvalues is None:
         raise UserError(
             "--rgb_eigenvalues must name the dataset's PCA eigenvalues as a .npy file (from yt8m_pca.tgz of "
@@ -183,6 +194,7 @@ def new_model(texts):
 def main(_):
     from youtube8m_mod.training.checkpoints import Run
 
+    check_training_data()
     phase = config.PHASES["pretrain"]
     model_texts, phase_texts = overrides.split_overrides(FLAGS.set, config.model_config(FLAGS.model), phase)
     model, eigenvalues = new_model(model_texts)

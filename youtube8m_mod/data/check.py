@@ -1,5 +1,6 @@
 """What is in shards, and what is wrong with them: `check`, and the command `python -m youtube8m_mod.data.check`."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -13,53 +14,67 @@ _OPEN_FILES = 16
 _KEPT = 1000  # Problems and duplicates that are listed.
 
 
-def check(pattern, config):
+def check(pattern, config, settings=None):
     """Reads everything that matches `pattern`.
 
     Args:
         config: what gives `feature_names`, `feature_sizes` and `num_classes`: a `ModelConfig`.
+        settings: `records.ReaderSettings`, for records that are not the dataset's own.
 
     Returns:
-        A dict that is fit for JSON: counts and ranges of what was found, `bad` records by reason, `problems` in words,
-        and `duplicates`.
+        A dict that is fit for JSON: counts and ranges of what was found, statistics of `features`, `bad` records by
+        reason, `problems` in words, `warnings`, and `duplicates`.
 
     Raises:
         UserError: where files cannot be opened, or the first records do not tell what they are.
     """
     import tensorflow as tf
 
-    from youtube8m_mod.data import stream
+    from youtube8m_mod.data import feature_statistics, stream
     from youtube8m_mod.data.pass_monitor import PassMonitor
     from youtube8m_mod.data.reader import Reader
 
     started = time.perf_counter()
-    reader = Reader(pattern, config, skip_bad_records=True)
+    reader = Reader(pattern, config, skip_bad_records=True, settings=settings)
     if reader.spec.kind != records.VIDEO_LEVEL:
-        reader = Reader(pattern, config, skip_bad_records=True, segments=True)
-    spec = reader.spec
+        reader = Reader(pattern, config, skip_bad_records=True, segments=True, settings=settings)
+    spec = dataclasses.replace(reader.spec, clip=False)  # Floats as they are stored.
     monitor = PassMonitor(spec, skip_bad=True, max_bad_share=1, kept=_KEPT)
     data = stream.only_good(stream.numbered(reader.paths, monitor, _OPEN_FILES), spec, monitor).batch(_BATCH)
     data = data.map(lambda *record: _measures(*record, spec), num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    features = [np.zeros((size + 1, 5)) for size in spec.sizes]
     found, classes, rated = [], np.zeros(spec.num_classes, np.int64), np.zeros(spec.num_classes, np.int64)
     file_numbers = {path.encode(): i for i, path in enumerate(reader.paths)}
     with terminal.progress(unit=" records") as progress:
         for batch in data.as_numpy_iterator():
             classes += batch.pop("class_counts")
             rated += batch.pop("rated_counts")
+            features = [total + part for total, part in zip(features, batch.pop("features"))]
             batch["file"] = np.array([file_numbers[path] for path in batch.pop("path")])
             found.append(batch)
             progress.update(len(batch["file"]))
     if monitor.error:
         raise monitor.error
     columns = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]} if found else {}
-    return _summary(reader.paths, spec.kind, monitor.counts, columns, classes, rated, time.perf_counter() - started)
+    statistics = feature_statistics.summarize(features, spec) if found else {}
+    told = feature_statistics.warnings(statistics, spec, config.clip_features)
+    if columns and not columns["labels"].any() and not rated.any():
+        told.append(f'No video has a label under "{spec.labels_key}": the records hold {spec.found}.')
+    summary = _summary(reader.paths, spec.kind, monitor.counts, columns, classes, rated)
+    seconds = time.perf_counter() - started
+    return summary | {
+        "features": statistics,
+        "warnings": told,
+        "seconds": seconds,
+        "mb_per_s": summary["bytes"] / 1e6 / seconds,
+    }
 
 
 def _measures(paths, indices, serialized, spec):
     """Numbers of each good record, and counts of classes over all of them."""
     import tensorflow as tf
 
-    from youtube8m_mod.data import parsing
+    from youtube8m_mod.data import feature_statistics, parsing
 
     parsed = parsing.fields(serialized, spec)
     frames = parsed["splits"][1:] - parsed["splits"][:-1]
@@ -72,6 +87,7 @@ def _measures(paths, indices, serialized, spec):
         "id_hash": tf.strings.to_hash_bucket_fast(parsed["id"], 2**63 - 1),
         "class_counts": _bincount(parsed["labels"].values, spec),
         "rated_counts": _bincount(empty, spec),
+        "features": feature_statistics.measure(parsed["features"], spec),
     }
     if spec.segments:
         starts = parsed["starts"]
@@ -91,7 +107,7 @@ def _bincount(values, spec):
     return tf.math.unsorted_segment_sum(tf.ones_like(values), values, spec.num_classes)
 
 
-def _summary(paths, kind, counts, columns, classes, rated, seconds):
+def _summary(paths, kind, counts, columns, classes, rated):
     size = sum(shards.size(path) for path in paths)
     summary = {
         "kind": kind,
@@ -108,6 +124,8 @@ def _summary(paths, kind, counts, columns, classes, rated, seconds):
             "frames": {"min": int(frames.min()), "mean": float(frames.mean()), "max": int(frames.max())},
             "labels_per_video": float(labels.mean()),
             "videos_without_label": int((labels == 0).sum()),
+            "videos_longer_than_300_s": int((frames > records.MAX_FRAMES).sum()),
+            "seconds_past_300": int(np.maximum(frames - records.MAX_FRAMES, 0).sum()),
             "classes": int((classes > 0).sum()),
         }
         if "ratings" in columns:
@@ -128,7 +146,7 @@ def _summary(paths, kind, counts, columns, classes, rated, seconds):
                 for i, j in zip(again[:_KEPT], earlier[:_KEPT])
             ],
         }
-    return summary | {"seconds": seconds, "mb_per_s": size / 1e6 / seconds}
+    return summary
 
 
 def _duplicates(columns):

@@ -1,70 +1,73 @@
 """The ground truth alone: rated segments and video labels, without the features."""
 
+import collections
 import contextlib
+import dataclasses
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from youtube8m_mod.data import records, shards
+from youtube8m_mod.data import records, shards, stream
+from youtube8m_mod.data.ratings import ratings
+from youtube8m_mod.data.record_kind import segment_keys
+from youtube8m_mod.data.video_ids import escape_id
 from youtube8m_mod.errors import UserError
 
 
-def rated_segments(pattern, repeated=None):
-    """Yields (video id bytes, starts, classes, scores float) of every video, as lists, in the records' order.
+def rated_segments(pattern, repeated=None, keys=None):
+    """Yields (video id, starts, classes, scores float) of every video, as lists, in the records' order.
+
+    Ids are bytes as outputs write them (video_ids.py); ratings of more than 5 s stand there once for each 5 s.
 
     Args:
+        pattern: glob of TFRecords.
         repeated: a list that takes a sentence for each record whose id an earlier one has, which counts; None: such a
             record is an error.
+        keys: `records.RecordKeys`; None: the known ones.
     """
-    for video_id, context, where in _contexts(pattern, repeated):
-        starts = context[records.SEGMENT_STARTS_KEY].int64_list.value
-        classes = context[records.SEGMENT_LABELS_KEY].int64_list.value
-        scores = context[records.SEGMENT_SCORES_KEY].float_list.value
-        if not len(starts) == len(classes) == len(scores):
-            raise UserError(
-                f"{where}: its segment times, labels and scores must be equally many, got {len(starts)}, "
-                f"{len(classes)} and {len(scores)}."
-            )
-        yield video_id, list(starts), list(classes), list(scores)
+    keys = keys or records.RecordKeys()
+    for video_id, context, where in _contexts(pattern, repeated, keys):
+        names = segment_keys(keys, context)
+        try:
+            yield video_id, *(list(values) for values in ratings(context, names))
+        except ValueError as error:
+            raise UserError(f"{where}: {error}.") from None
 
 
-def video_labels(pattern, repeated=None):
-    """Yields (video id bytes, labels int64 (n,)) of every video, each label once, in the records' order.
+def video_labels(pattern, repeated=None, keys=None):
+    """Yields (video id, labels int64 (n,)) of every video, each label once, in the records' order.
 
     Args:
-        repeated: see `rated_segments`.
+        repeated, keys: see `rated_segments`.
     """
-    for video_id, context, _ in _contexts(pattern, repeated):
-        yield video_id, np.unique(np.array(context[records.LABELS_KEY].int64_list.value, np.int64))
+    keys = keys or records.RecordKeys()
+    for video_id, context, _ in _contexts(pattern, repeated, keys):
+        names = (keys.labels,) if keys.labels else records.LABEL_KEYS
+        labels = next((context[name].int64_list.value for name in names if name in context), ())
+        yield video_id, np.unique(np.array(labels, np.int64))
 
 
 def places(paths, video_id):
-    """Where an id (bytes) stands in some files: "<path>, record <number>" of each record that has it."""
+    """Where an id (bytes, as outputs write it) stands in some files: "<path>, record <number>" of each that has it."""
     found = []
     for path in paths:
-        data = tf.data.TFRecordDataset(path).take(shards.count_whole(path)).ignore_errors()
+        data, _ = stream.file_records(path)
         for index, serialized in enumerate(data.as_numpy_iterator()):
             with contextlib.suppress(DecodeError):
-                if video_id in _ids(tf.train.SequenceExample.FromString(serialized).context.feature):
+                context = tf.train.SequenceExample.FromString(serialized).context.feature
+                # Under whatever key: the id of a record is one of its strings.
+                if any(escape_id(value) == video_id for one in context.values() for value in one.bytes_list.value):
                     found.append(f"{path}, record {index}")
     return found
 
 
-def _ids(context):
-    return [
-        value
-        for key in (records.ID_KEY, *records.MEDIAPIPE_ID_KEYS)
-        if key in context
-        for value in context[key].bytes_list.value
-    ]
-
-
-def _contexts(pattern, repeated):
-    seen = {}
+def _contexts(pattern, repeated, keys):
+    id_keys = (keys.id,) if keys.id else records.ID_KEYS
+    seen, held = {}, collections.Counter()
     for path in shards.list_shards(pattern):
         index, offset = -1, 0
-        data = tf.data.TFRecordDataset(path).take(shards.count_whole(path)).ignore_errors()
+        data, size = stream.file_records(path)
         for index, serialized in enumerate(data.as_numpy_iterator()):
             where = f"{path}, record {index}"
             offset += len(serialized) + shards.FRAME_BYTES
@@ -72,18 +75,31 @@ def _contexts(pattern, repeated):
                 context = tf.train.SequenceExample.FromString(serialized).context.feature
             except DecodeError:
                 raise UserError(f"{where}: it is neither an Example nor a SequenceExample.") from None
-            ids = _ids(context)
+            held.update(context.keys())
+            ids = [value for key in id_keys if key in context for value in context[key].bytes_list.value]
             if not ids or not ids[0]:
-                raise UserError(f'{where}: it must have an id under "{records.ID_KEY}", got none.')
-            if ids[0] in seen:
-                name = ids[0][:64].decode(errors="backslashreplace")
-                first_path, first_index = seen[ids[0]]
+                named = " or ".join(f'"{key}"' for key in id_keys)
+                raise UserError(
+                    f"{where}: it must have an id under {named}, got none; its features are "
+                    f"{', '.join(sorted(context)) or 'none'}."
+                )
+            video_id = escape_id(ids[0])
+            if video_id in seen:
+                name = video_id[:64].decode(errors="backslashreplace")
+                first_path, first_index = seen[video_id]
                 sentence = f'{where}: the id "{name}" occurs twice, first in {first_path}, record {first_index}.'
                 if repeated is None:
                     raise UserError(sentence)
                 repeated.append(sentence)
                 continue
-            seen[ids[0]] = path, index
-            yield ids[0], context, where
-        if offset < shards.size(path):
+            seen[video_id] = path, index
+            yield video_id, context, where
+        if offset != size:
             raise UserError(f"{path}, record {index + 1}: {shards.damage(path, offset)[1]}.")
+    for field in dataclasses.fields(keys):
+        key = getattr(keys, field.name)
+        if held and key and key not in held:
+            raise UserError(
+                f'No record of "{pattern}" has the key "{key}" that --record_keys gives for {field.name}; they have '
+                f"{', '.join(sorted(held))}."
+            )

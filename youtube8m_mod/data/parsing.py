@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
+from youtube8m_mod.data.ratings import GRADED_POSITIVE, MOST_PIECES
 
 
 def fields(serialized, spec):
@@ -19,25 +20,25 @@ def fields(serialized, spec):
     Returns:
         A dict of what they hold: `valid` bool scalar: all can be read, without which the rest means nothing; `id`
         string (B,); `labels` a ragged int64 (B, None); `features`, a tuple with string (frames of all,) for each
-        quantised feature or float32 (frames of all, size) for each other; `splits` int64 (B + 1,) of the frames; in
-        segment mode `starts`, ragged, and `classes` and `scores`, of all.
+        quantised feature or float32 (frames of all, size) for each other; `splits` int64 (B + 1,) of the frames;
+        `filled` bool (B,), whether a feature was missing; in segment mode `starts` in seconds, ragged, and `classes`
+        and `scores`, of all, a rating of more than 5 s once for each 5 s.
 
     Raises:
         InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types.
     """
+    rated = spec.segment_keys
     # An Example parses as a SequenceExample that has a context only.
-    context_types = {key: tf.string for key in spec.id_keys} | {records.LABELS_KEY: tf.int64}
+    context_types = {key: tf.string for key in spec.id_keys} | {spec.labels_key: tf.int64}
     list_types = {}
     if spec.kind == records.VIDEO_LEVEL:
         context_types |= {key: tf.float32 for key in spec.keys}
     else:
         list_types = {key: tf.string if spec.kind == records.QUANTIZED else tf.float32 for key in spec.keys}
     if spec.segments:
-        context_types |= {
-            records.SEGMENT_STARTS_KEY: tf.int64,
-            records.SEGMENT_LABELS_KEY: tf.int64,
-            records.SEGMENT_SCORES_KEY: tf.float32,
-        }
+        times = (rated.starts, rated.ends) if rated.ends else (rated.starts,)
+        context_types |= {key: tf.int64 for key in (*times, rated.labels)}
+        context_types |= {rated.scores: tf.float32} if rated.scores else {}
     context, lists, _ = tf.io.parse_sequence_example(
         serialized,
         *(
@@ -47,17 +48,20 @@ def fields(serialized, spec):
     )
 
     video_id, found = _ids([context[key] for key in spec.id_keys])
-    labels = context[records.LABELS_KEY]
-    checks = [
-        found == 1,
-        tf.strings.regex_full_match(video_id, records.ID_PATTERN),
-        _within(labels.values, spec.num_classes),
-    ]
+    labels = context[spec.labels_key]
+    checks = [_within(labels.values, spec.num_classes)]
+    if spec.needs_id:
+        checks += [found == 1, tf.strings.regex_full_match(video_id, records.ID_PATTERN)]
     features, splits = [], []
     for key, size in zip(spec.keys, spec.sizes):
         if spec.kind == records.VIDEO_LEVEL:  # A video of one frame.
             rows = context[key]
-            splits.append(tf.range(rows.nrows() + 1))
+            if spec.fill is None:
+                splits.append(tf.range(rows.nrows() + 1))
+            else:
+                exists = rows.row_lengths() > 0
+                splits.append(tf.concat([[0], tf.cumsum(tf.cast(exists, tf.int64))], axis=0))
+                rows = tf.ragged.boolean_mask(rows, exists)
         else:
             rows = lists[key].values
             splits.append(lists[key].row_splits)
@@ -67,24 +71,85 @@ def fields(serialized, spec):
         else:
             checks += [rows.row_lengths() == size, tf.math.is_finite(rows.values)]
             # Where not every row has `size` values there are no rows to be had.
-            features.append(tf.reshape(rows.values[: tf.size(rows.values) // size * size], [-1, size]))
+            values = tf.reshape(rows.values[: tf.size(rows.values) // size * size], [-1, size])
+            features.append(tf.clip_by_value(values, *records.FLOAT_RANGE) if spec.clip else values)
+    filled = tf.zeros_like(video_id, tf.bool)
+    if spec.fill is not None:
+        features, splits, filled = _filled(features, splits, spec)
     checks.append(splits[0][1:] > splits[0][:-1])
     checks += [other == splits[0] for other in splits[1:]]
-    result = {"id": video_id, "labels": labels, "features": tuple(features), "splits": splits[0]}
+    result = {
+        "id": video_id,
+        "labels": labels,
+        "features": tuple(features),
+        "splits": splits[0],
+        "filled": filled,
+    }
     if spec.segments:
-        starts, classes, scores = (
-            context[key] for key in (records.SEGMENT_STARTS_KEY, records.SEGMENT_LABELS_KEY, records.SEGMENT_SCORES_KEY)
-        )
-        checks += [
-            starts.row_splits == classes.row_splits,
-            starts.row_splits == scores.row_splits,
-            _within(starts.values, records.LAST_SEGMENT_START + 1),
-            _within(classes.values, spec.num_classes),
-            (scores.values == 0) | (scores.values == 1),
-        ]
-        result |= {"starts": starts, "classes": classes.values, "scores": scores.values}
+        ratings, rating_checks = _ratings(context, rated, spec)
+        checks += rating_checks
+        result |= ratings
     result["valid"] = tf.reduce_all([tf.reduce_all(check) for check in checks])
     return result
+
+
+def _ratings(context, keys, spec):
+    """({"starts" ragged, in seconds, "classes", "scores"}, checks) of the ratings; ratings.py does it in Python."""
+    starts, classes = context[keys.starts], context[keys.labels]
+    scores = context[keys.scores] if keys.scores else classes.with_values(tf.ones_like(classes.values, tf.float32))
+    checks = [
+        starts.row_splits == classes.row_splits,
+        starts.row_splits == scores.row_splits,
+        _within(classes.values, spec.num_classes),
+    ]
+    score = scores.values
+    if keys.graded:
+        checks.append((score >= 0) & (score <= 1))
+        score = tf.cast(score >= GRADED_POSITIVE, tf.float32)
+    else:
+        checks.append((score == 0) | (score == 1))
+    seconds, classes = (starts.values + keys.ticks // 2) // keys.ticks, classes.values
+    if keys.ends:
+        ends, length = context[keys.ends], SEGMENT_FRAMES * keys.ticks
+        same = tf.reduce_all(ends.row_splits == starts.row_splits)
+        duration = tf.cond(same, lambda: ends.values - starts.values, lambda: tf.zeros_like(starts.values))
+        checks.append((duration > 0) & (duration <= MOST_PIECES * length))
+        pieces = tf.clip_by_value((duration + length // 2) // length, 1, MOST_PIECES)
+        index = tf.repeat(tf.range(tf.size(pieces)), pieces)
+        steps = tf.range(tf.size(index), dtype=tf.int64) - tf.gather(tf.cumsum(pieces, exclusive=True), index)
+        seconds = tf.gather(seconds, index) + SEGMENT_FRAMES * steps
+        # Where the lists are not equally long, nothing can be gathered from them; the record is refused.
+        size = tf.minimum(tf.size(classes), tf.size(score))
+        at = tf.minimum(index, tf.maximum(size - 1, 0))
+        padded = (tf.concat([values, tf.zeros([1], values.dtype)], axis=0) for values in (classes, score))
+        classes, score = (tf.gather(values, at) for values in padded)
+        starts = tf.RaggedTensor.from_value_rowids(
+            seconds, tf.gather(starts.value_rowids(), index), starts.nrows(), validate=False
+        )
+    checks.append(_within(seconds, records.LAST_SEGMENT_START + 1))
+    return {"starts": starts.with_values(seconds), "classes": classes, "scores": score}, checks
+
+
+def _filled(features, splits, spec):
+    """Features, splits and which videos had one missing, with `spec.fill` where a video lacks a feature altogether."""
+    lengths = tf.stack([ends[1:] - ends[:-1] for ends in splits])  # (features, B)
+    wanted = tf.reduce_max(lengths, axis=0)
+    target = tf.concat([[0], tf.cumsum(wanted)], axis=0)
+    missing = (lengths == 0) & (wanted > 0)
+    rows = tf.repeat(tf.range(tf.size(wanted)), wanted)
+    place = tf.range(tf.size(rows), dtype=tf.int64) - tf.gather(target, rows)
+    filled_features, filled_splits = [], []
+    for i, (values, own, fill) in enumerate(zip(features, splits, spec.fill)):
+        count = tf.shape(values, tf.int64)[0]
+        source = tf.where(tf.gather(missing[i], rows), count, tf.gather(own, rows) + place)
+        extended = tf.concat([values, [fill]], axis=0)
+        # Where lengths differ the record is refused; the indexes must hold all the same.
+        uneven = tf.reduce_any((lengths[i] != wanted) & ~missing[i])
+        filled_features.append(
+            tf.cond(uneven, lambda: values, lambda: tf.gather(extended, tf.minimum(source, count)))  # noqa: B023
+        )
+        filled_splits.append(tf.cond(uneven, lambda: own, lambda: target))
+    return filled_features, filled_splits, tf.reduce_any(missing, axis=0)
 
 
 def videos(parsed, spec, max_frames):

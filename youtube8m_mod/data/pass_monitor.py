@@ -10,19 +10,31 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.data import parsing, shards, validation
+from youtube8m_mod.data.records import MAX_FRAMES
 from youtube8m_mod.errors import UserError
 
 _JUDGED_RECORDS = 1000  # The share of bad records is judged from so many records on; at the end of a pass in any case.
+
+
+FACTS = ("past_end", "unlabelled", "cut", "cut_seconds", "filled")  # Of `Counts`, as the graph counts them.
 
 
 @dataclasses.dataclass
 class Counts:
     """Counts of a pass over the data, complete when it has ended."""
 
+    frames: int = 0  # Seconds that are read of a video.
+    training: bool = False  # The records are trained on: labels matter.
     records: int = 0  # Records of the files that were read to their end, bad ones included.
     bad: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # Reason -> records skipped.
     problems: list = dataclasses.field(default_factory=list)  # The first of them: (path, record number, sentence).
     past_end: int = 0  # Rated segments that reach past the end of their video; missing frames are zeros.
+    unlabelled: int = 0  # Videos without a label.
+    # Videos longer than 300 s, of which the rest is not read. (A model that reads less of each does so by its
+    # configuration.)
+    cut: int = 0
+    cut_seconds: int = 0  # Seconds of them that are not read.
+    filled: int = 0  # Videos that lack a feature.
     whole: list = dataclasses.field(default_factory=lambda: [0, 0])  # Records, and bytes of them, that files gave.
     damaged: list = dataclasses.field(default_factory=list)  # (records, bytes before the damage, bytes from it on).
 
@@ -52,6 +64,15 @@ class Counts:
                 f"{self.past_end:,} rated segments reach past the end of their video: the missing frames "
                 "are read as zeros."
             )
+        if self.training and self.unlabelled:
+            told.append(f"Videos without a label: {self.unlabelled:,}.")
+        if self.cut:
+            told.append(
+                f"Videos longer than {max(self.frames, MAX_FRAMES):,} seconds: {self.cut:,}; {self.cut_seconds:,} of "
+                "their seconds were not looked at."
+            )
+        if self.filled:
+            told.append(f"Videos that lack a feature, which was filled in: {self.filled:,}.")
         return " ".join(told)
 
     def lost_in_words(self):
@@ -66,30 +87,34 @@ class PassMonitor:
         skip_bad: count bad records instead of raising.
         max_bad_share: a larger share of bad records is refused.
         kept: so many problems are kept in words.
+        frames: seconds that are read of a video.
+        training: the records are trained on.
         known: set of the files all records of which were seen to be protocol buffers; grows as files are read.
     """
 
-    def __init__(self, spec, skip_bad, max_bad_share, kept=20, known=None):
-        self.counts = Counts()
+    def __init__(self, spec, skip_bad, max_bad_share, kept=20, known=None, frames=0, training=False):
+        self.counts = Counts(frames, training)
         self.error = None  # The first UserError; nothing is counted after it.
         self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
         self._known, self._malformed = set() if known is None else known, set()
         self._bad_of_file = collections.Counter()
-        self._closed_files = set()
+        self._closed_files, self._sizes = set(), {}
         self._lock = threading.Lock()
 
     def no_error(self):
         return np.bool_(self.error is None)
 
     def opened(self, path):
-        """Number of records that can be read from the file `path`, int64; -1 means all."""
-        count = 0
+        """How the file `path` is read: int64 (number of records, form), as in `shards.Layout`."""
+        found = np.array([0, shards.PLAIN], np.int64)
         if self.error:
-            return np.int64(count)
+            return found
         with self._remembered_error(path):
             shards.check_readable(path.decode())
-            count = shards.count_whole(path.decode())
-        return np.int64(count)
+            layout = shards.layout(path.decode())
+            self._sizes[path] = layout.size
+            found[:] = layout.count, layout.form
+        return found
 
     def is_well_formed(self, path):
         """Whether all records of a file are known to be protocol buffers."""
@@ -112,12 +137,12 @@ class PassMonitor:
         with self._remembered_error(path), self._lock:
             if path not in self._malformed:
                 self._known.add(path)
-            path = path.decode()
-            left = shards.size(path) - int(offset)
-            self.counts.records += int(count) + bool(left)
+            size, path = self._sizes[path], path.decode()
+            damaged = int(offset) != size  # A size of -1: the file is compressed and damaged, its size not known.
+            self.counts.records += int(count) + damaged
             self.counts.whole = [self.counts.whole[0] + int(count), self.counts.whole[1] + int(offset)]
-            if left:
-                self.counts.damaged.append((int(count), int(offset), left))
+            if damaged:
+                self.counts.damaged.append((int(count), int(offset), max(size - int(offset), 0)))
                 reason, sentence = shards.damage(path, int(offset))
                 self._bad(reason, path, int(count), f"{path}, record {count}: {sentence}.")
             self._closed_files.add(path)
@@ -147,10 +172,11 @@ class PassMonitor:
         except tf.errors.InvalidArgumentError:
             return False
 
-    def past_end(self, count):
-        """`count` rated segments of a video reach past its end. Returns False."""
+    def found(self, counts):
+        """Adds the int64 `counts` of a batch, in the order of `FACTS`. Returns False."""
         with self._lock:
-            self.counts.past_end += int(count)
+            for name, count in zip(FACTS, counts.tolist()):
+                setattr(self.counts, name, getattr(self.counts, name) + count)
         return np.False_
 
     def ended(self):

@@ -2,8 +2,9 @@
 
 A batch is a dict:
 
-* `ids` string (B,)
-* `features` uint8 (B, M, D), quantised, the features side by side; float32, already dequantised, from float records
+* `ids` string (B,), as outputs write them (video_ids.py)
+* `features` uint8 (B, M, D), quantised, the features side by side; float32, already dequantised and clipped, from float
+  records
 * `num_frames` int32 (B,): frames that count; always 5 for a segment
 * `present_frames` int32 (B,): leading rows that exist. The others are padding, which means 0 *after* dequantising.
 * `labels` uint8 (B, C), multi-hot
@@ -21,8 +22,9 @@ import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import parsing, records, shards, stream
-from youtube8m_mod.data.pass_monitor import PassMonitor
+from youtube8m_mod.data.pass_monitor import FACTS, PassMonitor
 from youtube8m_mod.data.record_kind import detect
+from youtube8m_mod.data.video_ids import SAFE_PATTERN, escape_id
 from youtube8m_mod.errors import UserError
 
 _OPEN_FILES = 16
@@ -34,7 +36,8 @@ class Reader:
     """Reads the files of a pattern, all of one kind, which the first record tells.
 
     Frame-level records hold quantised bytes or, as MediaPipe writes them, floats. Video-level records are read as
-    videos of one frame, whose features stand under `mean_<name>`.
+    videos of one frame, whose features stand under `mean_<name>`. The keys of id, labels and ratings are the dataset's,
+    MediaSequence's, or those of `settings`.
 
     Args:
         data_pattern: glob, or a comma-separated list of them.
@@ -44,6 +47,8 @@ class Reader:
         skip_bad_records: count and skip what cannot be read, instead of stopping there.
         max_bad_share: with `skip_bad_records`, the share of bad records from which on a pass is refused.
         num_shards, shard_index: read every num_shards-th file only, from shard_index on.
+        settings: `records.ReaderSettings`, for records that are not the dataset's own.
+        training: the records are trained on: they need no ids, and those without a label are counted.
 
     Attributes:
         paths: the files.
@@ -65,11 +70,14 @@ class Reader:
         max_bad_share=0.01,
         num_shards=1,
         shard_index=0,
+        settings=None,
+        training=False,
     ):
         if not 0 <= max_bad_share <= 1:
             raise UserError(f"max_bad_share must be from 0 to 1, got {max_bad_share}.")
         self.paths = shards.list_shards(data_pattern, num_shards, shard_index)
-        self.spec = detect(self.paths, config, segments, skip_bad_records)
+        self.spec = detect(self.paths, config, segments, skip_bad_records, settings, needs_ids=not training)
+        self.training = training
         whole = self.spec.kind == records.VIDEO_LEVEL
         self.max_frames = SEGMENT_FRAMES if segments else 1 if whole else max_frames or config.max_frames
         self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
@@ -100,7 +108,14 @@ class Reader:
         """
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}.")
-        monitor = PassMonitor(self.spec, self.skip_bad_records, self.max_bad_share, known=self._known_files)
+        monitor = PassMonitor(
+            self.spec,
+            self.skip_bad_records,
+            self.max_bad_share,
+            known=self._known_files,
+            frames=self.max_frames,
+            training=self.training,
+        )
         paths = self.paths if paths is None else list(paths)
         random = None if seed is None else np.random.default_rng([seed, epoch])
         if random is not None:
@@ -124,16 +139,14 @@ class Reader:
 
     def _parse_batch(self, monitor, paths, indices, serialized):
         """From records to examples; an empty batch where one is bad."""
-        nothing = (False, parsing.nothing(self.spec, self.max_frames))
-        good, batch = stream.attempt(self._examples, (serialized,), nothing)
+        nothing = (False, parsing.nothing(self.spec, self.max_frames), tf.zeros([len(FACTS)], tf.int64))
+        good, batch, facts = stream.attempt(self._examples, (serialized,), nothing)
         tf.cond(
             good,
             lambda: True,
             lambda: tf.reduce_all(stream.call_python(monitor.valid_records, [paths, indices, serialized], [None])),
         )
-        if self.spec.segments:
-            past_end = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
-            tf.cond(past_end > 0, lambda: stream.call_python(monitor.past_end, [past_end]), lambda: False)
+        tf.cond(tf.reduce_any(facts > 0), lambda: stream.call_python(monitor.found, [facts]), lambda: False)
         return batch
 
 
@@ -178,11 +191,45 @@ def _shuffled(data, random, buffer):
 
 
 def _examples(serialized, spec, max_frames):
-    """(all records are good, a batch of the videos or of all their rated segments; an empty one where they are not)"""
+    """(all records are good, a batch of the videos or of all their rated segments, counts as `FACTS`); an empty batch
+    where they are not"""
     parsed = parsing.fields(serialized, spec)
-    make = (
-        functools.partial(parsing.segments, parsed, spec)
-        if spec.segments
-        else functools.partial(parsing.videos, parsed, spec, max_frames)
+
+    def make():
+        batch = parsing.segments(parsed, spec) if spec.segments else parsing.videos(parsed, spec, max_frames)
+        batch["ids"] = _as_written(batch["ids"])
+        return batch, _facts(parsed, batch, spec, max_frames)
+
+    batch, facts = tf.cond(
+        parsed["valid"], make, lambda: (parsing.nothing(spec, max_frames), tf.zeros([len(FACTS)], tf.int64))
     )
-    return parsed["valid"], tf.cond(parsed["valid"], make, lambda: parsing.nothing(spec, max_frames))
+    return parsed["valid"], batch, facts
+
+
+def _facts(parsed, batch, spec, max_frames):
+    """int64 counts in the order of `FACTS`."""
+    none = tf.zeros([], tf.int64)
+    facts = dict.fromkeys(FACTS, none)
+    facts["filled"] = tf.math.count_nonzero(parsed["filled"])
+    if spec.segments:
+        facts["past_end"] = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
+    else:
+        frames = parsed["splits"][1:] - parsed["splits"][:-1]
+        beyond = tf.where(frames > max(max_frames, records.MAX_FRAMES), frames - max_frames, 0)
+        facts["unlabelled"] = tf.math.count_nonzero(parsed["labels"].row_lengths() == 0)
+        facts["cut"], facts["cut_seconds"] = tf.math.count_nonzero(beyond), tf.reduce_sum(beyond)
+    return tf.stack(list(facts.values()))
+
+
+def _as_written(ids):
+    """Ids as outputs write them; the usual ones without a call into Python."""
+    safe = tf.strings.regex_full_match(ids, SAFE_PATTERN)
+
+    def escaped():
+        return tf.ensure_shape(tf.numpy_function(_escape_all, [ids], tf.string), [None])
+
+    return tf.cond(tf.reduce_all(safe), lambda: ids, escaped)
+
+
+def _escape_all(ids):
+    return np.array([escape_id(video_id) for video_id in ids], object)

@@ -5,6 +5,9 @@ A frame-level record is a `SequenceExample`: context `id`, `labels` and, where s
 (`rgb`, `audio`) with one entry a frame: a string of quantised bytes, or a list of floats as MediaPipe writes them
 (`RGB/feature/floats`). A video-level record is an `Example`: `id`, `labels`, and one list of floats for each feature
 (`mean_rgb`, `mean_audio`).
+
+Records of other sources are read too: MediaSequence's and AudioSet's names of the same things are known, any other is a
+setting (`RecordKeys`).
 """
 
 import contextlib
@@ -16,16 +19,17 @@ import numpy as np
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.overrides import check_types
 
 MAX_FRAMES = 300  # The dataset holds the first 300 seconds of a video.
 LAST_SEGMENT_START = MAX_FRAMES - SEGMENT_FRAMES
 
 ID_KEY = "id"
-# MediaPipe's names for what `id` is in the dataset; read from float records that have no `id`.
-MEDIAPIPE_ID_KEYS = ("example/id", "clip/media_id", "clip/data_path")
-# An id stands in CSV files and in `id:start` pairs, so it is short and free of blanks, commas, colons and quotes.
-ID_PATTERN = r'[^\x00-\x20,:"\x7f]{1,256}'
+# What others call it: YouTube-8M until 2017 and AudioSet, then MediaSequence.
+ID_KEYS = (ID_KEY, "video_id", "example/id", "clip/media_id", "clip/data_path")
+ID_PATTERN = r"(?s).{1,1000}"  # UTF-8 text; outputs escape what they cannot hold (video_ids.py).
 LABELS_KEY = "labels"
+LABEL_KEYS = (LABELS_KEY, "clip/label/index")
 SEGMENT_STARTS_KEY = "segment_start_times"
 SEGMENT_ENDS_KEY = "segment_end_times"
 SEGMENT_LABELS_KEY = "segment_labels"
@@ -34,9 +38,78 @@ MEAN_PREFIX = "mean_"  # A video-level record has the mean of feature <name> und
 
 DEQUANTIZE_SCALE = 4 / 255
 DEQUANTIZE_OFFSET = 4 / 512 - 2
+# The dataset's features were clipped to [-2, 2] before they were quantised; its largest byte dequantises to 2 + 4/512.
+FLOAT_RANGE = (-2.0, 2 + 4 / 512)
 
 
 QUANTIZED, FLOAT, VIDEO_LEVEL = "frame-level, quantised", "frame-level, float", "video-level"
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentKeys:
+    """Where the ratings of segments stand in the context of a record."""
+
+    starts: str = SEGMENT_STARTS_KEY
+    ends: str | None = None  # A rating of more than 5 s counts for each 5 s therein; None: all are 5 s long.
+    labels: str = SEGMENT_LABELS_KEY
+    scores: str | None = SEGMENT_SCORES_KEY  # None: every rating is a positive one.
+    ticks: int = 1  # Units of time in a second.
+    graded: bool = False  # Scores are confidences from 0 to 1, positive from 0.5 on; else 0 or 1.
+
+
+DATASET_SEGMENTS = SegmentKeys()
+MEDIASEQUENCE_SEGMENTS = SegmentKeys(
+    "segment/start/timestamp",
+    "segment/end/timestamp",
+    "segment/label/index",
+    "segment/label/confidence",
+    ticks=1_000_000,
+    graded=True,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordKeys:
+    """Names of a record's fields where they are not the known ones; "" looks for the dataset's and MediaSequence's.
+
+    Times under a name that ends in "timestamp" are in microseconds, others in seconds.
+    """
+
+    id: str = ""
+    labels: str = ""
+    segment_starts: str = ""
+    segment_ends: str = ""
+    segment_labels: str = ""
+    segment_scores: str = ""
+
+    def __post_init__(self):
+        check_types(self)
+
+
+MISSING_FEATURES = ("error", "mean", "zeros")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReaderSettings:
+    """How records are read that are not the dataset's own.
+
+    Attributes:
+        keys: `RecordKeys`.
+        missing_features: what a video gets that lacks a feature (one without sound, say): "error" refuses it, "mean"
+            gives the feature's mean in each frame, "zeros" the value 0, dequantised. For a whitened feature, as the
+            dataset's are, both are the same: its mean is 0. (A *byte* of 0 would be -2.)
+        feature_means: {feature: mean of each column} of features whose mean is not 0, for "mean".
+    """
+
+    keys: RecordKeys = RecordKeys()
+    missing_features: str = "error"
+    feature_means: dict | None = None
+
+    def __post_init__(self):
+        if self.missing_features not in MISSING_FEATURES:
+            raise UserError(
+                f'missing_features must be one of {", ".join(MISSING_FEATURES)}, got "{self.missing_features}".'
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +121,13 @@ class RecordSpec:
     sizes: tuple[int, ...]  # Values of each feature in a frame.
     num_classes: int
     segments: bool  # Read rated segments, not whole videos.
-
-    @property
-    def id_keys(self):
-        """Keys that may hold the id; the first that does counts."""
-        return (ID_KEY, *MEDIAPIPE_ID_KEYS) if self.kind == FLOAT else (ID_KEY,)
+    id_keys: tuple[str, ...] = (ID_KEY,)  # Keys that may hold the id; the first that does counts.
+    labels_key: str = LABELS_KEY
+    segment_keys: SegmentKeys = DATASET_SEGMENTS
+    needs_id: bool = True
+    clip: bool = True  # Clip floats to `FLOAT_RANGE`.
+    fill: tuple | None = None  # A frame of each feature for videos that lack it: bytes, or floats; None refuses them.
+    found: str = ""  # What the first records hold, in words.
 
 
 def dequantize(quantized):

@@ -1,8 +1,11 @@
-"""TFRecord files: which there are, whether they can be read, and where one is damaged."""
+"""TFRecord files: which there are, how one is stored, and where it is damaged."""
 
+import functools
 import os
 import struct
 import sys
+import zlib
+from typing import NamedTuple
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -47,15 +50,11 @@ def list_shards(pattern, num_shards=1, shard_index=0):
 
 
 def check_readable(path):
-    """Raises `UserError` where `path` is missing, a directory, not readable, or a gzip file."""
+    """Raises `UserError` where `path` is missing, a directory, or not readable."""
     if files.is_dir(path):
         raise UserError(f"Cannot read {path}: it is a directory, a TFRecord file was expected.")
     with files.open_file(path, "rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            raise UserError(
-                f"Cannot read {path}: it is a gzip file, a TFRecord file that is not compressed was "
-                "expected (gunzip it)."
-            )
+        file.read(1)
 
 
 def size(path):
@@ -63,29 +62,130 @@ def size(path):
     return files.size(path)
 
 
-def count_whole(path):
-    """Number of records before the first whose announced length exceeds the file, -1 (not counted) if remote.
+PLAIN, GZIP, ZLIB, BARE = range(4)  # BARE: one serialized record, without the frame of a TFRecord.
+COMPRESSION = ("", "GZIP", "ZLIB", "")  # TensorFlow's name of each.
 
-    TensorFlow allocates what a record's header announces, and dies of it: it is given only so many records to read.
+
+class Layout(NamedTuple):
+    """How the records of a file are stored.
+
+    Attributes:
+        count: records before the first whose announced length exceeds the file; -1: not counted.
+        size: bytes of all records with their frames, decompressed; -1 where the compressed data are damaged.
+        form: PLAIN, GZIP, ZLIB or BARE.
     """
-    if files.is_remote(path):
-        return -1
-    count, offset = 0, 0
+
+    count: int
+    size: int
+    form: int = PLAIN
+
+
+def layout(path):
+    """The `Layout` of a file.
+
+    TensorFlow allocates what a record's header announces, and dies of it: it is given only `count` records to read.
+    """
+    total = size(path)
     with files.open_file(path, "rb") as file:
-        end = size(path)
-        descriptor = file.fileno()
-        while offset + FRAME_BYTES <= end:
-            offset += FRAME_BYTES + struct.unpack("<Q", os.pread(descriptor, LENGTH_BYTES, offset))[0]
-            count += offset <= end
+        head = file.read(_HEADER_BYTES)
+        if _is_header(head) or len(head) < _HEADER_BYTES:
+            return Layout(-1 if files.is_remote(path) else _count_whole(file, total), total)
+    if form := _compression(head):
+        if (found := _compressed_layout(path, total, form)).count or form == GZIP:
+            return found
+    if is_bare_record(path):
+        return Layout(0, total + FRAME_BYTES, BARE)
+    return Layout(-1, total) if files.is_remote(path) else Layout(0, total)
+
+
+def _count_whole(file, total):
+    count, offset, descriptor = 0, 0, file.fileno()
+    while offset + FRAME_BYTES <= total:
+        offset += FRAME_BYTES + struct.unpack("<Q", os.pread(descriptor, LENGTH_BYTES, offset))[0]
+        count += offset <= total
     return count
+
+
+def _compression(head):
+    if head[:2] == b"\x1f\x8b":
+        return GZIP
+    return ZLIB if head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0 else None
+
+
+@functools.lru_cache(1 << 14)
+def _compressed_layout(path, total, form):
+    """The layout of a compressed file, which is decompressed for it once."""
+    count, offset, waiting = 0, 0, b""
+    left = 0  # Bytes of the record at hand that are still to come.
+    for chunk in _decompressed(path, form):
+        if chunk is None:
+            return Layout(count, -1, form)
+        offset += len(chunk)
+        while chunk:
+            if left:
+                taken = min(left, len(chunk))
+                left, chunk = left - taken, chunk[taken:]
+                count += not left
+                continue
+            needed = LENGTH_BYTES - len(waiting)
+            waiting, chunk = waiting + chunk[:needed], chunk[needed:]
+            if len(waiting) == LENGTH_BYTES:
+                left, waiting = struct.unpack("<Q", waiting)[0] + FRAME_BYTES - LENGTH_BYTES, b""
+    return Layout(count, offset, form)
+
+
+def _decompressed(path, form):
+    """The decompressed bytes of a file in pieces, None at the end where its data are damaged or cut off."""
+    with files.open_file(path, "rb") as file:
+        unpack = zlib.decompressobj(31 if form == GZIP else 15)
+        while chunk := file.read(_CHUNK_BYTES):
+            while chunk:
+                try:
+                    yield unpack.decompress(chunk, _CHUNK_BYTES)
+                except zlib.error:
+                    yield None
+                    return
+                chunk = unpack.unconsumed_tail
+                if unpack.eof and (chunk := unpack.unused_data):  # Files that were joined.
+                    unpack = zlib.decompressobj(31 if form == GZIP else 15)
+        if not unpack.eof:
+            yield None
+
+
+def is_bare_record(path):
+    """Whether the file is a serialized `Example` or `SequenceExample` itself, as MediaPipe writes one."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.example.example_pb2 import SequenceExample
+
+    if size(path) > _LARGEST_BARE:
+        return False
+    with files.open_file(path, "rb") as file:
+        content = file.read()
+    try:
+        record = SequenceExample.FromString(content)
+    except DecodeError:
+        return False
+    return bool(record.context.feature or record.feature_lists.feature_list)
 
 
 def damage(path, offset):
     """(reason, sentence) for a file that could be read only up to `offset`."""
     total = size(path)
-    if files.is_remote(path):
-        return "unreadable", f"it could be read only up to byte {offset:,} of {total:,}"
     with files.open_file(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+        if form := not _is_header(head) and len(head) == _HEADER_BYTES and _compression(head):
+            if form == GZIP or _compressed_layout(path, total, form).count:
+                kind = "gzip" if form == GZIP else "ZLIB"
+                if not offset and not _compressed_layout(path, total, form).count:
+                    return "not a TFRecord", f"it is not a TFRecord file but a {kind} file of something else"
+                return "corrupt", f"its {kind} data are damaged or cut off after {offset:,} bytes of records"
+        if not offset and len(head) == _HEADER_BYTES and not _is_header(head):
+            what = _description(head + file.read(500))
+            return "not a TFRecord", "it is not a TFRecord file" + (
+                f" but {what}" if what else ", or its first bytes are damaged: their checksum is wrong"
+            )
+        if files.is_remote(path):
+            return "unreadable", f"it could be read only up to byte {offset:,} of {total:,}"
         file.seek(offset)
         header = file.read(LENGTH_BYTES)
     left = total - offset
@@ -94,3 +194,60 @@ def damage(path, offset):
     if not offset:
         return "corrupt", "its checksum is wrong at byte 0 (is this a TFRecord file?)"
     return "corrupt", f"its checksum is wrong at byte {offset:,}, and what follows in the file cannot be read"
+
+
+_HEADER_BYTES = LENGTH_BYTES + 4
+_CHUNK_BYTES = 1 << 20
+_LARGEST_BARE = 1 << 26
+_MAGIC = (
+    (b"PK\x03\x04", "a zip archive (an .npz file is one)"),
+    (b"\x93NUMPY", "a numpy array (.npy): python -m youtube8m_mod.data.convert makes TFRecords of arrays"),
+    (b"PAR1", "a Parquet file: python -m youtube8m_mod.data.convert makes TFRecords of such tables"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"\x80\x04\x95", "a Python pickle"),
+    (b"BZh", "a bzip2 file (decompress it)"),
+    (b"\xfd7zXZ", "an xz file (decompress it)"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file (decompress it)"),
+)
+
+
+def _is_header(head):
+    """Whether 12 bytes are the header of a record: its length with the right checksum."""
+    return len(head) >= _HEADER_BYTES and struct.unpack("<I", head[LENGTH_BYTES:_HEADER_BYTES])[0] == _masked_crc(
+        head[:LENGTH_BYTES]
+    )
+
+
+def _masked_crc(data):
+    """Castagnoli's checksum as TFRecord files mask it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _description(head):
+    """What a file is that begins with these bytes, where that can be told."""
+    for magic, what in _MAGIC:
+        if head.startswith(magic):
+            return what
+    if head[4:8] == b"ftyp":
+        return "a video (mp4): features are extracted from it first"
+    text = head.decode("utf-8-sig", "replace")
+    text = text[:-3] + text[-3:].rstrip("\ufffd")  # A letter that was cut in two.
+    if "\ufffd" in text or not text.strip() or not all(sign.isprintable() or sign.isspace() for sign in text):
+        return None
+    hint = ": name the shards alone, for instance with *.tfrecord"
+    start = text.lstrip()[:40].lower()
+    if start[:1] in ("{", "["):
+        return "JSON text" + hint
+    if start.startswith(("<!doctype html", "<html")):
+        return "an HTML page, perhaps of a download that failed"
+    if start[:1] == "<":
+        return "XML text" + hint
+    return f'text that begins with "{text.strip().splitlines()[0][:40]}"' + hint

@@ -25,10 +25,11 @@ def numbered(paths, monitor, open_files):
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        count, known = call_python(monitor.opened, [path], dtype=tf.int64), call_python(monitor.is_well_formed, [path])
+        opened = call_python(monitor.opened, [path], [2], tf.int64)
+        known = call_python(monitor.is_well_formed, [path])
         # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
         # marks the end.
-        data = tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER).take(count).ignore_errors().batch(CHUNK)
+        data = _of_layout(path, opened[0], opened[1]).ignore_errors().batch(CHUNK)
         data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
 
         def number(place, chunk):
@@ -47,6 +48,19 @@ def numbered(paths, monitor, open_files):
     return data.interleave(
         read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE
     ).unbatch()
+
+
+def _of_layout(path, count, form):
+    """The serialized records of a file as `shards.Layout` describes it."""
+    data = tf.data.TFRecordDataset(path, tf.gather(shards.COMPRESSION, form), _READ_BUFFER).take(count)
+    bare = tf.cast(form == shards.BARE, tf.int64)
+    return data.concatenate(tf.data.Dataset.range(bare).map(lambda _: tf.io.read_file(path)))
+
+
+def file_records(path):
+    """(dataset of the serialized records of a file as far as it can be read, bytes that they have with their frames)"""
+    layout = shards.layout(path)
+    return _of_layout(path, layout.count, layout.form).ignore_errors(), layout.size
 
 
 def _options():

@@ -1,10 +1,9 @@
-"""What is wrong with a record, in words: the slow and exact counterpart of the validation in parse.py."""
-
-import re
+"""What is wrong with a record, in words: the slow and exact counterpart of the validation in parsing.py."""
 
 import numpy as np
 
 from youtube8m_mod.data import records
+from youtube8m_mod.data.ratings import MOST_PIECES, pieces
 
 _KINDS = {"bytes_list": "bytes", "int64_list": "integers", "float_list": "floats"}
 
@@ -27,8 +26,9 @@ def problem(serialized, spec):
     if record is None:
         return "malformed", f"its bytes are no {'Example' if _whole(spec) else 'SequenceExample'}"
     try:
+        _check_kind(record, spec)
         _check_id(record, spec)
-        _check_labels(_values(record, records.LABELS_KEY, "int64_list"), spec.num_classes, "labels")
+        _check_labels(_values(record, spec.labels_key, "int64_list"), spec.num_classes, "labels")
         if _whole(spec):
             _check_means(record, spec)
         else:
@@ -44,9 +44,10 @@ def video_id(serialized, spec):
     """The id of a record as text, "" where it has none."""
     record = _decoded(serialized)
     try:
-        return _video_id(record, spec) if record is not None else ""
+        found = _ids(record, spec) if record is not None else ()
     except _Problem:
         return ""
+    return found[0].decode("utf-8", "backslashreplace") if found else ""
 
 
 def decodes(serialized):
@@ -79,36 +80,82 @@ def _values(record, key, kind):
     return getattr(feature, kind).value
 
 
-def _video_id(record, spec):
+def _ids(record, spec):
     # Every key is looked at, as in the graph: one of a wrong type is a problem even where another holds the id.
     candidates = [_values(record, key, "bytes_list") for key in spec.id_keys]
-    chosen = next((values for values in candidates if values), ())
-    if len(chosen) != 1 or not chosen[0]:
-        raise _Problem(
-            "id",
-            f'it must have one id under "{records.ID_KEY}", got '
-            + (f"{len(chosen)} of them" if len(chosen) > 1 else "an empty one" if chosen else "none"),
-        )
-    return chosen[0].decode("utf-8", "backslashreplace")
+    return next((values for values in candidates if values), ())
+
+
+def _check_kind(record, spec):
+    """Frame-level records among video-level ones, or the other way round."""
+    context, lists = record.context.feature, record.feature_lists.feature_list
+    means = [key for key in spec.keys if _bare(key) in context or records.MEAN_PREFIX + _bare(key) in context]
+    frames = [key for key in spec.keys if _bare(key) in lists and lists[_bare(key)].feature]
+    if _whole(spec) and frames and not any(key in context for key in spec.keys):
+        found, expected = "frame-level", "video-level"
+    elif not _whole(spec) and means and not any(key in lists for key in spec.keys):
+        found, expected = "video-level", "frame-level"
+    else:
+        return
+    raise _Problem(
+        f"{found} record",
+        f"it is a {found} record, {expected} ones were expected, as the first record of the files is one: both kinds "
+        "cannot be read together",
+    )
+
+
+def _bare(key):
+    return key.removeprefix(records.MEAN_PREFIX)
 
 
 def _check_id(record, spec):
-    text = _video_id(record, spec)
-    if "\\x" in text or not re.fullmatch(records.ID_PATTERN, text):
+    found = _ids(record, spec)  # A wrong type is a problem in any case.
+    if not spec.needs_id:
+        return
+    if len(found) != 1 or not found[0]:
+        what = f"{len(found)} of them" if len(found) > 1 else "an empty one" if found else "none"
+        named = " or ".join(f'"{key}"' for key in spec.id_keys)
+        held = ", ".join(f'"{key}"' for key in sorted(record.context.feature))
         raise _Problem(
-            "id", f"its id must be at most 256 letters without blanks, commas, colons and quotes, got {text[:64]!r}"
+            "id",
+            f"it must have one id under {named}, got {what}"
+            + ("" if found else f"; it has the features {held or '(none)'}: --record_keys=id=... names one of them"),
         )
+    try:
+        text = found[0].decode()
+    except UnicodeDecodeError:
+        raise _Problem("id", f"its id must be UTF-8 text, got {found[0][:64]!r}") from None
+    if len(text) > 1000:
+        raise _Problem("id", f"its id must be at most 1000 letters, got {len(text):,}")
 
 
 def _check_labels(labels, num_classes, name):
     wrong = next((label for label in labels if not 0 <= label < num_classes), None)
     if wrong is not None:
-        raise _Problem("label out of range", f"{name} must be classes from 0 to {num_classes - 1}, got {wrong}")
+        raise _Problem(
+            "label out of range", f"{name} must be classes from 0 to {num_classes - 1}, got {wrong}" + _way_out(labels)
+        )
+
+
+# Sizes of the dataset's vocabularies by year, for records of an earlier one.
+_VOCABULARIES = {2018: 3862, 2017: 4716, 2016: 4800}
+
+
+def _way_out(labels):
+    """What makes labels readable that are too large for the vocabulary."""
+    if min(labels) < 0:
+        return ""
+    for year, size in _VOCABULARIES.items():
+        if max(labels) < size and size > 3862:
+            return f"; the vocabulary of {year} has {size} classes: --set num_classes={size}"
+    return "; --set num_classes=... gives the size of another vocabulary"
 
 
 def _check_means(record, spec):
     for key, size in zip(spec.keys, spec.sizes):
         values = _values(record, key, "float_list")
+        if not values and spec.fill is not None and any(_values(record, other, "float_list") for other in spec.keys):
+            continue
         if len(values) != size:
             raise _Problem("feature size", f'"{key}" must hold {size} values, got {len(values)}')
         _check_finite(values, key)
@@ -118,7 +165,13 @@ def _check_frames(record, spec):
     lists = record.feature_lists.feature_list
     kind = "bytes_list" if spec.kind == records.QUANTIZED else "float_list"
     counts = {}
+    missing = [key for key in spec.keys if key not in lists or not lists[key].feature]
+    if missing and (spec.fill is None or len(missing) == len(spec.keys)):
+        hint = "" if len(missing) == len(spec.keys) else "; --missing_features=mean reads videos that lack one"
+        raise _Problem("no frames", f'it has no frames of feature "{missing[0]}"{hint}')
     for key, size in zip(spec.keys, spec.sizes):
+        if key in missing:
+            continue
         frames = lists[key].feature if key in lists else ()
         counts[key] = len(frames)
         for i, frame in enumerate(frames):
@@ -136,9 +189,6 @@ def _check_frames(record, spec):
                 )
             else:
                 _check_finite(values, f"{key} frame {i}")
-    if not all(counts.values()):
-        missing = next(key for key, count in counts.items() if not count)
-        raise _Problem("no frames", f'it has no frames of feature "{missing}"')
     if len(set(counts.values())) > 1:
         got = ", ".join(f'{count} of "{key}"' for key, count in counts.items())
         raise _Problem("different lengths", f"its features must have as many frames each, got {got}")
@@ -150,22 +200,37 @@ def _check_finite(values, name):
 
 
 def _check_segments(record, spec):
-    starts = _values(record, records.SEGMENT_STARTS_KEY, "int64_list")
-    labels = _values(record, records.SEGMENT_LABELS_KEY, "int64_list")
-    scores = _values(record, records.SEGMENT_SCORES_KEY, "float_list")
+    keys = spec.segment_keys
+    starts = _values(record, keys.starts, "int64_list")
+    labels = _values(record, keys.labels, "int64_list")
+    scores = _values(record, keys.scores, "float_list") if keys.scores else [1.0] * len(labels)
     if not len(starts) == len(labels) == len(scores):
         raise _Problem(
             "segment lists",
             "its segment times, labels and scores must be equally many, "
             f"got {len(starts)}, {len(labels)} and {len(scores)}",
         )
-    wrong = next((start for start in starts if not 0 <= start <= records.LAST_SEGMENT_START), None)
+    ends = _values(record, keys.ends, "int64_list") if keys.ends else [start + 5 * keys.ticks for start in starts]
+    if len(ends) != len(starts):
+        raise _Problem("segment lists", f"its segments must have as many ends as starts, got {len(ends)}")
+    unit = " microseconds" if keys.ticks > 1 else ""
+    for start, end in zip(starts, ends):
+        if not 0 < end - start <= MOST_PIECES * 5 * keys.ticks:
+            raise _Problem("segment end", f"a rated segment must end after its start of {start}{unit}, got {end}")
+        for piece in range(pieces(start, end, keys.ticks)):
+            second = (start + keys.ticks // 2) // keys.ticks + 5 * piece
+            if not 0 <= second <= records.LAST_SEGMENT_START:
+                raise _Problem(
+                    "segment start",
+                    f"a rated segment must start between 0 and {records.LAST_SEGMENT_START}, got {second}",
+                )
+    _check_labels(labels, spec.num_classes, "segment labels")
+    if keys.graded:
+        wrong = next((score for score in scores if not 0 <= score <= 1), None)
+    else:
+        # TensorFlow reads denormal numbers as 0.
+        wrong = next((score for score in scores if score != 1 and not abs(score) < np.finfo(np.float32).tiny), None)
     if wrong is not None:
         raise _Problem(
-            "segment start", f"a rated segment must start between 0 and {records.LAST_SEGMENT_START}, got {wrong}"
+            "segment score", f"segment scores must be {'from 0 to 1' if keys.graded else '0 or 1'}, got {wrong}"
         )
-    _check_labels(labels, spec.num_classes, "segment labels")
-    # TensorFlow reads denormal numbers as 0.
-    wrong = next((score for score in scores if score != 1 and not abs(score) < np.finfo(np.float32).tiny), None)
-    if wrong is not None:
-        raise _Problem("segment score", f"segment scores must be 0 or 1, got {wrong}")

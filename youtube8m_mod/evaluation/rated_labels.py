@@ -110,16 +110,16 @@ def read_cache(path):
     return RatedLabels(ratings)
 
 
-def read_records(pattern, repeated=None):
+def read_records(pattern, repeated=None, keys=None):
     """The `RatedLabels` of TFRecords with rated segments. Loads TensorFlow.
 
     Args:
-        repeated: see `rated_segments`.
+        repeated, keys: see `rated_segments`.
     """
     from youtube8m_mod.data.ground_truth import rated_segments
 
     ratings = {}
-    for video_id, *lists in rated_segments(pattern, repeated):
+    for video_id, *lists in rated_segments(pattern, repeated, keys):
         for start, class_id, score in zip(*lists):
             ratings.setdefault(class_id, {})[b"%s:%d" % (video_id, start)] = score > 0
     if not ratings:
@@ -127,7 +127,7 @@ def read_records(pattern, repeated=None):
     return RatedLabels(ratings)
 
 
-def load_labels(pattern=None, cache=None, repeated=None):
+def load_labels(pattern=None, cache=None, repeated=None, keys=None):
     """The `RatedLabels` of records, or of a cache of them, or of both where they agree.
 
     Beside a cache `<cache>.source.json` says of which files it was made. Where `pattern` names others, or they have
@@ -137,7 +137,7 @@ def load_labels(pattern=None, cache=None, repeated=None):
     Args:
         pattern: glob of TFRecords, which must match some; None: the cache is all there is.
         cache: path of the cache; one that does not exist is written.
-        repeated: see `rated_segments`.
+        repeated, keys: see `rated_segments`.
 
     Raises:
         UserError: where there is neither, or the two hold different ratings.
@@ -155,7 +155,7 @@ def load_labels(pattern=None, cache=None, repeated=None):
     known = _source(cache) if there else None
     if known is not None and known == source:
         return read_cache(cache)
-    labels = read_records(pattern, repeated)
+    labels = read_records(pattern, repeated, keys)
     if there and known is None and (difference := _difference(read_cache(cache), labels)):
         raise UserError(
             f'The label cache {cache} and the records of "{pattern}" disagree: {difference}; leave one of the two out, '

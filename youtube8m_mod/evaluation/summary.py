@@ -2,19 +2,9 @@
 
 import dataclasses
 
-from youtube8m_mod import files, terminal
-from youtube8m_mod.errors import UserError
+from youtube8m_mod import terminal
 
 _SHOWN = 5  # Best and worst classes in the table.
-
-
-def read_label_names(path):
-    """Names of the classes from a file with one a line: {class: name}."""
-    with files.open_file(path) as file:
-        try:
-            return dict(enumerate(file.read().splitlines()))
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} must hold names as UTF-8 text, one a line: {error}.") from error
 
 
 def class_rows(result, names):

@@ -59,9 +59,9 @@ def main(_):
             "--train_dir with --input_data_pattern, or files of inference.py (--segment_predictions_file, "
             "--video_predictions_file, --submission_file), must name what is to be shown."
         )
-    from youtube8m_mod.evaluation.summary import read_label_names
     from youtube8m_mod.explore import page, truth
     from youtube8m_mod.explore.outputs import read_outputs
+    from youtube8m_mod.formats.label_names import read_label_names
 
     page.drawing_library()  # Where it is missing, that is said before the work.
     names = read_label_names(FLAGS.label_names) if FLAGS.label_names else {}

@@ -14,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data.records import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, FLOAT_RANGE
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded_nodes import FoldedMixing, Inputs, Settings, fold_node
 from youtube8m_mod.inference.weights import checkpoint_weights, model_weights
-from youtube8m_mod.layers.feature_scaling import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, input_offset
+from youtube8m_mod.layers.feature_scaling import input_offset
 from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.run import Run
@@ -165,6 +166,8 @@ class FoldedModel(tf.Module):
         if stream.dtype == tf.uint8:
             stream = tf.cast(stream, self.dtype) - tf.cast(ZERO_BYTE, self.dtype)
         else:
+            if self.config.clip_features:
+                stream = tf.clip_by_value(stream, *FLOAT_RANGE)
             stream = tf.cast(stream * (1 / DEQUANTIZE_SCALE), self.dtype)
         return stream if present is None else tf.where(present[:, :, None], stream, tf.zeros((), self.dtype))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
-from youtube8m_mod.data.records import MAX_FRAMES
+from youtube8m_mod.data.records import MAX_FRAMES, ReaderSettings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.class_lists import read_class_ids
 from youtube8m_mod.inference.folded import FoldedModel, fold_checkpoint
@@ -27,9 +27,11 @@ class Inference(InferenceOptions):
 
     Attributes:
         placement: a `Placement`; None leaves it to TensorFlow.
+        reader: `data.records.ReaderSettings` of the videos' records.
     """
 
     placement: object = None
+    reader: ReaderSettings = ReaderSettings()
 
     def run(self, pool=None):
         """Scores, ranks and writes; see `Localizer.run`."""
@@ -58,6 +60,7 @@ class Inference(InferenceOptions):
             max_frames=MAX_FRAMES,
             skip_bad_records=self.skip_bad_records,
             max_bad_share=1,
+            settings=self.reader,
         )
         video_train_dir = self._video_train_dir(run)
         self._check_node(video_train_dir, outputs)
@@ -104,9 +107,9 @@ class Inference(InferenceOptions):
     def _label_names(self):
         if not self.label_names:
             return None
-        from youtube8m_mod.evaluation.summary import read_label_names
+        from youtube8m_mod.formats.label_names import read_label_names
 
-        return read_label_names(self.label_names)
+        return read_label_names(self.label_names, Run.load(self.train_dir).model.num_classes)
 
     def _class_ids(self, run):
         if self.segment_label_ids_file:
@@ -128,7 +131,8 @@ class Inference(InferenceOptions):
         if self.video_train_dir:
             Run.load(self.video_train_dir)
             return self.video_train_dir
-        chosen = run.started_from
+        # A model of another vocabulary cannot give the candidates.
+        chosen = None if run.new_classes else run.started_from
         if not chosen:
             return self.train_dir
         words = f"{self.train_dir} started from {chosen}, whose model gives the candidates; name its place with "

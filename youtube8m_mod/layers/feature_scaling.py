@@ -4,10 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from youtube8m_mod.data.records import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, FLOAT_RANGE
 from youtube8m_mod.errors import UserError
 
-DEQUANTIZE_SCALE = 4 / 255
-DEQUANTIZE_OFFSET = 4 / 512 - 2
 WHITENED_OFFSET = 4 / 512  # What the dataset's quantiser added to its PCA features.
 
 
@@ -24,10 +23,12 @@ class FeatureScaling(keras.layers.Layer):
 
     With byte b: x = b * 4/255 + 4/512 - 2, and 0 in frames that do not exist. Then (x - 4/512) * scale in the first
     `whitened_size` columns, where scale = sqrt(PCA eigenvalue) + 1e-4; other columns stay. The scale is a weight of
-    the layer: a saved model carries it. Float features are taken as dequantised already.
+    the layer: a saved model carries it. Float features are taken as dequantised already, and clipped as the dataset's
+    were before they were quantised: to [-2, 2] (up to 2 + 4/512, which its largest byte dequantises to).
 
     Args:
         whitened_size: width of the de-whitened feature (rgb: 1024); 0 only dequantises.
+        clip: False leaves float features as they are.
 
     Call arguments:
         features: uint8 or float `(batch, frames, features)`.
@@ -37,9 +38,9 @@ class FeatureScaling(keras.layers.Layer):
         `(batch, frames, features)`, float32 unless the layer is given another dtype; a mask passes on.
     """
 
-    def __init__(self, whitened_size: int, **kwargs):
+    def __init__(self, whitened_size: int, clip: bool = True, **kwargs):
         super().__init__(**{"dtype": "float32", "autocast": False} | kwargs)  # Computed in float32 in any case.
-        self.whitened_size = whitened_size
+        self.whitened_size, self.clip = whitened_size, clip
         self.input_spec = keras.InputSpec(ndim=3)
         self.supports_masking = True
 
@@ -55,6 +56,8 @@ class FeatureScaling(keras.layers.Layer):
         features = ops.cast(features, "float32")
         if quantized:
             features = features * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET
+        elif self.clip:
+            features = ops.clip(features, *FLOAT_RANGE)
         if present_frames is not None:
             present = ops.arange(ops.shape(features)[1], dtype="int32") < ops.cast(present_frames, "int32")[:, None]
             features = ops.where(present[:, :, None], features, 0.0)
@@ -83,4 +86,4 @@ class FeatureScaling(keras.layers.Layer):
         self.scale.assign(scale)
 
     def get_config(self):
-        return super().get_config() | {"whitened_size": self.whitened_size}
+        return super().get_config() | {"whitened_size": self.whitened_size, "clip": self.clip}

@@ -84,7 +84,7 @@ class MOD(keras.Model):
         config, policy = self.config, self.dtype_policy
         leaf_options = dict(dtype=policy, dropout=self.dropout, seed=itertools.count(self.seed), momentum=self.momentum)
         with self.placement.root():
-            self.scaling = FeatureScaling(config.whitened_size, name="scaling")
+            self.scaling = FeatureScaling(config.whitened_size, config.clip_features, name="scaling")
         if config.branching:
             self.subtrees = []
             for index in range(config.branching[0]):
@@ -128,6 +128,12 @@ class MOD(keras.Model):
             return outputs[0]
         with self.placement.root():
             return self.root.mix(scaled(0), outputs, training)
+
+    def freeze_trunk(self):
+        """Keeps everything below the classifiers of the leaves as it is; these and the mixing nets go on training."""
+        for leaf in self.root.leaves():
+            for layer in leaf.trunk():
+                layer.trainable = False
 
     def node(self, path):
         """The layer at a path of the tree: "" is the root, "1/2" the third child of the second child."""

@@ -82,6 +82,10 @@ class NeXtVLADModel(keras.layers.Layer):
         logits, probabilities = self.classifier(self.gating(hidden, training=training))
         return NodeOutput(logits, probabilities)
 
+    def trunk(self):
+        """The layers below the classifier."""
+        return [*self.poolings, self.hidden, self.hidden_norm, self.gating]
+
     def leaves(self):
         return [self]
 
@@ -124,6 +128,10 @@ class DBoFModel(keras.layers.Layer):
 
     def call(self, frames, num_frames=None, training=None):
         return NodeOutput(*self.classifier(self.bag(frames, num_frames, training=training)))
+
+    def trunk(self):
+        """The layers below the classifier."""
+        return [self.bag]
 
     def leaves(self):
         return [self]

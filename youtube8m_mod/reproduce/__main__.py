@@ -57,7 +57,7 @@ def trainings():
 
 def reproduce(scale, seeds, tasks):
     """Trains and scores what is missing, then writes the report."""
-    from youtube8m_mod.evaluation.summary import read_label_names
+    from youtube8m_mod.formats.label_names import read_label_names
     from youtube8m_mod.reproduce import data, report
     from youtube8m_mod.reproduce.place import Place
 
@@ -73,7 +73,7 @@ def reproduce(scale, seeds, tasks):
             ray_schedule.run_all(place, tasks, results, FLAGS.jobs, FLAGS.ray_address)
         else:
             schedule.run_all(place, tasks, results, FLAGS.jobs or os.cpu_count() or 1)
-    names = read_label_names(FLAGS.label_names) if FLAGS.label_names else None
+    names = read_label_names(FLAGS.label_names, scale.num_classes) if FLAGS.label_names else None
     print(report.write(place, results, seeds, names))
 
 

@@ -27,7 +27,7 @@ class Request:
         signature: its name.
         inputs: {name: array}.
         expected: {name: array} of outputs that must be equal.
-        probabilities: `(rows, C)`, which `predictions` must come near.
+        probabilities: `(rows, C)` or `(videos, segments, C)`, which `predictions` must come near.
     """
 
     signature: str
@@ -73,18 +73,24 @@ class Recorder:
         ]
 
     def segments(self, frames):
-        """A request of `segments` with a video of so many frames."""
-        features = self._features(1, frames)
-        frames = min(frames, self.model.config.max_frames)
-        starts = np.arange(0, frames, SEGMENT_FRAMES, dtype=np.int32)
-        padded = np.zeros((len(starts) * SEGMENT_FRAMES, features.shape[-1]), np.uint8)
-        padded[:frames] = features[0, :frames]
-        answer = self._answer(
-            padded.reshape(len(starts), SEGMENT_FRAMES, -1),
-            np.full(len(starts), SEGMENT_FRAMES),
-            np.minimum(frames - starts, SEGMENT_FRAMES),
+        """A request of `segments` with two videos, of so many frames and of half as many."""
+        features = self._features(2, frames)
+        lengths = np.array([frames, (frames + 1) // 2], np.int32)
+        read = np.minimum(lengths, self.model.config.max_frames)
+        slots = -(-int(read[0]) // SEGMENT_FRAMES)
+        starts = np.arange(slots, dtype=np.int32) * SEGMENT_FRAMES
+        present = np.clip(read[:, np.newaxis] - starts, 0, SEGMENT_FRAMES)  # (2, slots)
+        padded = np.zeros((2, slots * SEGMENT_FRAMES, features.shape[-1]), np.uint8)
+        padded[:, : read[0]] = features[:, : read[0]]
+        exists = present > 0
+        answers = np.zeros((2, slots, len(self.classes)), np.float32)
+        answers[exists] = self._answer(
+            padded.reshape(2, slots, SEGMENT_FRAMES, -1)[exists],
+            np.full(exists.sum(), SEGMENT_FRAMES),
+            present[exists],
         )
-        return Request("segments", {"rgb_and_audio": records.dequantize(features[0])}, {"start_times": starts}, answer)
+        inputs = {"rgb_and_audio": records.dequantize(features), "num_frames": lengths[:, np.newaxis]}
+        return Request("segments", inputs, {"start_times": np.where(exists, starts, -1)}, answers)
 
     def serialized_examples(self, lengths):
         """A request of `serialized_examples` with videos of so many frames."""
@@ -150,10 +156,10 @@ class Recorder:
             columns = np.argsort(self.classes)[np.searchsorted(np.sort(self.classes), outputs["class_indexes"])]
             # Which of two nearly equal classes comes first is rounding: both are compared by their probabilities.
             expected = np.stack([best, np.take_along_axis(expected, columns, axis=1)])
-        if found.shape != expected.shape[-2:]:
+        if found.shape != expected.shape[-found.ndim :]:
             raise UserError(
                 f"The exported model's {request.signature} gives predictions of shape {found.shape}, "
-                f"{expected.shape[-2:]} was expected."
+                f"{expected.shape[-found.ndim :]} was expected."
             )
         return float(np.abs(found - expected).max())
 

@@ -39,7 +39,7 @@ class Export:
         node: path of the node that answers: "" is the root, "1/2" a leaf of a tree of two levels.
         precision: of a SavedModel, "float32" or "bfloat16".
         classes: numbers of the classes to score, in the order of the columns; None: all.
-        label_names: names of all classes of the vocabulary, or None.
+        label_names: {class: name} of the exported classes at least, or a list of all; None: no names.
         top_k: classes in an answer of `serialized_examples`.
         model_name: under which the model will be served; for the warm-up requests.
     """
@@ -47,7 +47,7 @@ class Export:
     node: str = ""
     precision: str = "float32"
     classes: list | None = None
-    label_names: list | None = None
+    label_names: dict | list | None = None
     top_k: int = 20
     model_name: str = "youtube8m"
 
@@ -140,7 +140,13 @@ class Export:
         if self.top_k < 1:
             raise UserError(f"top_k must be at least 1, got {self.top_k}.")
         count = model.config.num_classes
-        if self.label_names is not None and len(self.label_names) != count:
+        if isinstance(self.label_names, dict):
+            exported = range(count) if self.classes is None else self.classes
+            if missing := [label for label in exported if label not in self.label_names]:
+                raise UserError(
+                    f"The label names leave out {len(missing):,} of the exported classes, {missing[0]} first."
+                )
+        elif self.label_names is not None and len(self.label_names) != count:
             raise UserError(
                 f"The label names must be {count:,} lines, one a class of the vocabulary, got "
                 f"{len(self.label_names):,}."

@@ -12,11 +12,12 @@ class Signatures(tf.Module):
     """The signatures of a folded model; outputs are probabilities, one column for each scored class.
 
     `serving_default`, as MediaPipe's YouTube-8M graphs call it:
-        `rgb_and_audio` float32 `(batch, frames, features)`, dequantised; `num_frames` int32 `(batch, 1)`, leading
-        frames that exist. Gives `predictions` `(batch, C)`.
+        `rgb_and_audio` float32 `(batch, frames, features)`, dequantised, clipped to the dataset's range; `num_frames`
+        int32 `(batch, 1)`, leading frames that exist, at least 1. Gives `predictions` `(batch, C)`.
     `quantized`: the same of the dataset's bytes, `rgb_and_audio` uint8.
-    `segments`: one whole video, `rgb_and_audio` float32 `(frames, features)`. Gives `start_times` int32 `(segments,)`,
-        in seconds, and `predictions` `(segments, C)`, the last segment perhaps a partial one.
+    `segments`: the inputs of `serving_default`, whole videos. Gives `start_times` int32 `(batch, segments)`, in
+        seconds, and `predictions` `(batch, segments, C)`, the last segment of a video perhaps a partial one; -1 and 0
+        where a video has no more segments.
     `serialized_examples`: `examples` string `(batch,)`, frame-level SequenceExamples with quantised features. Gives
         `ids` string `(batch,)`, and `class_indexes` int32 and `predictions` of the `top_k` best classes of each.
 
@@ -47,9 +48,9 @@ class Signatures(tf.Module):
             return tf.TensorSpec([*shape, size], dtype, "rgb_and_audio")
 
         inputs = {
-            "serving_default": (self.videos, frames([None, None]), num_frames),
-            "quantized": (self.videos, frames([None, None], tf.uint8), num_frames),
-            "segments": (self.segments, frames([None])),
+            "serving_default": (self._checked(self.videos), frames([None, None]), num_frames),
+            "quantized": (self._checked(self.videos), frames([None, None], tf.uint8), num_frames),
+            "segments": (self._checked(self.segments), frames([None, None]), num_frames),
             "serialized_examples": (self.serialized_examples, tf.TensorSpec([None], tf.string, "examples")),
         }
         return {
@@ -60,11 +61,40 @@ class Signatures(tf.Module):
     def videos(self, rgb_and_audio, num_frames):
         return {"predictions": self._probabilities(rgb_and_audio, tf.reshape(num_frames, [-1]))}
 
-    def segments(self, rgb_and_audio):
-        frames = rgb_and_audio[tf.newaxis, : self.model.config.max_frames]
-        features, present, _, starts = split_segments(frames, tf.shape(frames)[1][tf.newaxis])
+    def segments(self, rgb_and_audio, num_frames):
+        frames = rgb_and_audio[:, : self.model.config.max_frames]
+        features, present, videos, starts = split_segments(frames, tf.reshape(num_frames, [-1]))
         logits = self.model.logits(features, None, present, SEGMENT_FRAMES)
-        return {"start_times": starts, "predictions": tf.sigmoid(logits)}
+        places = tf.stack([videos, starts // SEGMENT_FRAMES], axis=1)
+        shape = [tf.shape(frames)[0], -(-tf.shape(frames)[1] // SEGMENT_FRAMES)]
+        predictions = tf.scatter_nd(places, tf.sigmoid(logits), [*shape, len(self.model.classes)])
+        return {"start_times": tf.scatter_nd(places, starts + 1, shape) - 1, "predictions": predictions}
+
+    def _checked(self, function):
+        """`function(rgb_and_audio, num_frames)` that refuses inputs of other shapes, and videos without a frame."""
+        size = self.model.config.feature_size
+
+        def checked(rgb_and_audio, num_frames):
+            # A server or a client may send any shape. Behind a placeholder TensorFlow does not take the signature's
+            # for granted, and the check away.
+            sent = tf.raw_ops.PlaceholderWithDefault(input=rgb_and_audio, shape=tf.TensorShape(None))
+            counts = tf.raw_ops.PlaceholderWithDefault(input=num_frames, shape=tf.TensorShape(None))
+            shape = tf.shape(sent)
+            batch, frames, width = tf.unstack(tf.pad(shape, [[0, 3]])[:3], num=3)
+            good = (tf.size(shape) == 3) & (width == size) & (tf.size(counts) == batch)
+            good &= tf.reduce_all((counts >= 1) & (counts <= frames))
+            sentence = (
+                f"expected rgb_and_audio of shape (batch, frames, {size}) and num_frames of shape (batch, 1), from 1 "
+                "to the number of frames; got rgb_and_audio of shape"
+            )
+            data = [sentence, shape, "and num_frames of shape", tf.shape(counts), "with the values", counts]
+            with tf.control_dependencies([tf.debugging.Assert(good, data)]):
+                sent, counts = tf.identity(sent), tf.identity(counts)
+            return function(tf.ensure_shape(sent, [None, None, size]), tf.reshape(counts, [-1, 1]))
+
+        checked.__name__ = function.__name__
+        # The names of a signature's inputs are those of its function's arguments.
+        return checked
 
     def serialized_examples(self, examples):
         # Bytes that are no SequenceExample raise here; in the parser below some of them would end the server.

@@ -144,13 +144,19 @@ def remove_partial(train_dir):
             files.remove_tree(folder)
 
 
-def restore_latest(train_dir, model, optimizer=None, carry_step=True):
+def of_classes(path):
+    """Whether a variable depends on the vocabulary: the classifiers of the leaves do, and what Adam keeps of them."""
+    return "classifier" in path.split("/")
+
+
+def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None):
     """Restores the newest checkpoint that is whole; see `newest`.
 
     Args:
         optimizer: a built `FusedAdam` to restore too, with the random state; None: the model alone.
         carry_step: False restores weights and Adam's moments but neither the step nor the random state: how
             finetuning starts.
+        anew: a function of a variable's path: those for which it is true are not restored, which is told on stderr.
 
     Returns:
         the checkpoint's state, or None where the train_dir has no checkpoint.
@@ -160,7 +166,7 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True):
     """
 
     def restore(prefix, state):
-        _restore(prefix, model, optimizer, carry_step)
+        _restore(prefix, model, optimizer, carry_step, anew)
         return state
 
     return newest(train_dir, restore)
@@ -302,7 +308,7 @@ def _read_state(path, step):
     return state
 
 
-def _restore(prefix, model, optimizer, carry_step):
+def _restore(prefix, model, optimizer, carry_step, anew=None):
     targets = {"model": model_variables(model)}
     if optimizer is not None:
         targets["optimizer"] = optimizer_variables(model, optimizer)
@@ -310,6 +316,18 @@ def _restore(prefix, model, optimizer, carry_step):
             targets["model"] |= random_state(model)
         else:
             del targets["optimizer"]["step"]
+    if anew:
+        weights = targets["model"]
+        new = [path for path in weights if anew(path)]
+        targets = {
+            kind: {path: variable for path, variable in variables.items() if not anew(path)}
+            for kind, variables in targets.items()
+        }
+        print(
+            f"{prefix}: {len(targets['model']):,} of {len(weights):,} variables of the model restored; made anew: "
+            f"{', '.join(new[:4])}{', ...' if len(new) > 4 else ''} ({len(new):,}).",
+            file=sys.stderr,
+        )
     named = {f"{kind}/{path}": variable for kind, variables in targets.items() for path, variable in variables.items()}
     StoredVariables(prefix).check({path: variable.shape for path, variable in named.items()})
     for part in _parts(targets):

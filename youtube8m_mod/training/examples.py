@@ -2,9 +2,12 @@
 
 import sys
 
+import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.errors import UserError
+
+_WITHOUT_LABEL = 10_000  # Examples without a label after which a run ends: a pass may take days.
 
 
 def batches(reader, phase, seed, state):
@@ -21,9 +24,10 @@ def batches(reader, phase, seed, state):
             the batch that came last.
 
     Raises:
-        UserError: on bad data.
+        UserError: on bad data, and where no example of the first pass has a label.
     """
     size, left_over = phase.batch_size, None
+    labels = _Labels(reader, state, phase)
     while phase.num_epochs is None or state["epoch"] < phase.num_epochs:
         if _at_end(state, phase):
             return
@@ -40,16 +44,59 @@ def batches(reader, phase, seed, state):
             state["place"] += count - carried
             state["examples"] += count
             carried = 0
+            labels.look_at(batch, count)
             yield batch
             if _at_end(state, phase):
+                labels.check()
+                _tell(f"epoch {state['epoch'] + 1}, as far as it was read", passed)
                 return
         passed.finish()  # Raises what the pass ended at, if it was something bad.
-        if summary := passed.counts.summary():
-            print(f"epoch {state['epoch'] + 1}: {summary}", file=sys.stderr)
+        _tell(f"epoch {state['epoch'] + 1}", passed)
         if not state["place"] and left_over is None:
-            raise UserError("The training data holds no example.")
+            raise UserError(f"The training data holds no example{_why_none(reader)}.")
+        labels.check()
         state["epoch"] += 1
         state["place"] = 0
+
+
+class _Labels:
+    """Watches the first pass of a run for labels: without any, all would be trained on zeros."""
+
+    def __init__(self, reader, state, phase):
+        self.reader, self.examples = reader, 0
+        # What the rest of a pass holds says nothing about the whole; a rated segment has labels by what it is.
+        self.sought = hasattr(reader, "spec") and not phase.segments and not state["examples"]
+
+    def look_at(self, batch, count):
+        if self.sought:
+            self.examples += count
+            self.sought = not np.any(batch["labels"])
+            if self.examples >= _WITHOUT_LABEL:
+                self.check()
+
+    def check(self):
+        """Raises `UserError` where no example so far had a label."""
+        if self.sought and self.examples:
+            spec = self.reader.spec
+            raise UserError(
+                f'None of the first {self.examples:,} examples has a label under "{spec.labels_key}": '
+                f"{self.reader.paths[0]} holds {spec.found}; --record_keys=labels=<key> names another key."
+            )
+
+
+def _why_none(reader):
+    """What the records lack that have no rated segment."""
+    spec = getattr(reader, "spec", None)
+    if not (spec and spec.segments):
+        return ""
+    keys = spec.segment_keys
+    wanted = ", ".join(f'"{key}"' for key in (keys.starts, keys.labels, keys.scores) if key)
+    return f", as no record has rated segments under {wanted}: {reader.paths[0]} holds {spec.found}"
+
+
+def _tell(when, passed):
+    if summary := passed.counts.summary():
+        print(f"{when}: {summary}", file=sys.stderr)
 
 
 def _at_end(state, phase):

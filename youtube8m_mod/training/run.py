@@ -23,6 +23,8 @@ class Run:
         started_step, started_fingerprint: which checkpoint that was; None: not known.
         data_files: {absolute path of a training file: [bytes, time of the last change in ns]}; None: not known.
         classes: classes rated in the training segments, ascending; None in pretraining.
+        new_classes: the run started from a model of another vocabulary: its classifiers were made anew.
+        freeze_trunk: only classifiers and mixing nets are trained.
     """
 
     model: ModelConfig
@@ -34,6 +36,8 @@ class Run:
     started_step: int | None = None
     started_fingerprint: str | None = None
     data_files: dict[str, list[int]] | None = None
+    new_classes: bool = False
+    freeze_trunk: bool = False
 
     def __post_init__(self):
         if type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED:
@@ -42,6 +46,9 @@ class Run:
             raise UserError(f'precision must be "float32" or "mixed_bfloat16", got {self.precision!r}.')
         if not isinstance(self.started_from, (str, type(None))):
             raise UserError(f"started_from must be the path of a train_dir or null, got {self.started_from!r}.")
+        for name in ("new_classes", "freeze_trunk"):
+            if type(getattr(self, name)) is not bool:
+                raise UserError(f"{name} must be true or false, got {getattr(self, name)!r}.")
         if type(self.started_step) not in (int, type(None)):
             raise UserError(f"started_step must be an integer or null, got {self.started_step!r}.")
         if not isinstance(self.started_fingerprint, (str, type(None))):
@@ -87,7 +94,7 @@ class Run:
         found = {**differences(earlier.model, self.model), **differences(earlier.phase, self.phase)}
         found |= {
             name: (getattr(earlier, name), getattr(self, name))
-            for name in ("seed", "precision")
+            for name in ("seed", "precision", "new_classes", "freeze_trunk")
             if getattr(earlier, name) != getattr(self, name)
         }
         places = [started and files.absolute(started) for started in (earlier.started_from, self.started_from)]

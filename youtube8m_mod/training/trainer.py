@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.data.records import ReaderSettings
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
@@ -33,6 +34,7 @@ class TrainingOptions:
         skip_bad_records: count and skip bad records in place of stopping.
         accept_changed_data: go on with other training files than those that the run in the train_dir began with.
         eigenvalues: path of the PCA eigenvalues; None: a scale of one.
+        reader: `data.records.ReaderSettings` of the training records.
     """
 
     checkpoint_steps: int | None = None
@@ -42,6 +44,7 @@ class TrainingOptions:
     skip_bad_records: bool = False
     accept_changed_data: bool = False
     eigenvalues: str | None = None
+    reader: ReaderSettings = ReaderSettings()
 
     def __post_init__(self):
         for name in ("checkpoint_steps", "keep_checkpoints", "log_steps"):
@@ -87,12 +90,21 @@ class Trainer:
         self.reader = (
             data_pattern
             if hasattr(data_pattern, "read")
-            else Reader(data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records)
+            else Reader(
+                data_pattern,
+                run.model,
+                segments=run.phase.segments,
+                skip_bad_records=options.skip_bad_records,
+                settings=options.reader,
+                training=True,
+            )
         )
         self.lock = prepare(run, self.train_dir, options, getattr(self.reader, "paths", None))
         checkpoints.seed_everything(run.seed)
         with placement.variables():
             self.model = MOD.for_phase(run.model, phase, placement, run.precision, run.seed)
+            if run.freeze_trunk:
+                self.model.freeze_trunk()
             self.optimizer = optimizer_of(phase)
             self.model.compile(self.optimizer)
         self.state = self._initial_state()
@@ -202,7 +214,10 @@ class Trainer:
         if state is not None:
             return state
         if self.run.started_from:
-            started = checkpoints.restore_latest(self.run.started_from, self.model, self.optimizer, carry_step=False)
+            anew = self.run.new_classes and checkpoints.of_classes
+            started = checkpoints.restore_latest(
+                self.run.started_from, self.model, self.optimizer, carry_step=False, anew=anew
+            )
             if started is None:
                 raise UserError(f"{self.run.started_from} holds no checkpoint to start from.")
             note_start(self.run, self.train_dir, started["step"])

@@ -1,0 +1,113 @@
+"""dataset.json: what records are that somebody made, in place of a flag for each (youtube8m_mod.data.convert)."""
+
+import dataclasses
+import os
+
+from youtube8m_mod import files
+from youtube8m_mod.data.records import MISSING_FEATURES, ReaderSettings, RecordKeys
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.overrides import check_types, from_dict
+
+PARTITIONS = ("train", "validate", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset of records.
+
+    Attributes:
+        folder: where dataset.json is; the paths in it are relative to that.
+        feature_names, feature_sizes, num_classes, clip_features: as in `ModelConfig`.
+        partitions: {"train", "validate", "test": glob of TFRecords}; one may be missing.
+        label_names: file of the names of the classes.
+        segment_classes: file of the classes of which segments are rated; None: there are no ratings.
+        eigenvalues: .npy of PCA eigenvalues of the first feature; None: it is not whitened, or stays so.
+        missing_features: as in `ReaderSettings`.
+        feature_means: {feature: mean of each column}.
+        normalization: {feature: {"mean": [...], "deviation": [...]}} that was applied to the features; None: none.
+        quantized: features are stored as bytes.
+        record_keys: {field of `RecordKeys`: key}.
+    """
+
+    folder: str
+    feature_names: tuple[str, ...]
+    feature_sizes: tuple[int, ...]
+    num_classes: int
+    partitions: dict
+    label_names: str
+    clip_features: bool = True
+    quantized: bool = False
+    segment_classes: str | None = None
+    eigenvalues: str | None = None
+    missing_features: str = "error"
+    feature_means: dict | None = None
+    normalization: dict | None = None
+    record_keys: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("feature_names", "feature_sizes", "num_classes", "clip_features", "quantized"):
+            check_types(self, [name])
+        for name in ("partitions", "record_keys"):
+            if not _texts(getattr(self, name)):
+                raise UserError(f"{name} must be an object of texts, got {getattr(self, name)!r}.")
+        for name in ("label_names", "segment_classes", "eigenvalues"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name == "label_names"):
+                raise UserError(f"{name} must be a path, got {value!r}.")
+        if len(self.feature_names) != len(self.feature_sizes) or not self.feature_names:
+            raise UserError("feature_sizes must have one size for each of feature_names.")
+        if self.missing_features not in MISSING_FEATURES:
+            raise UserError(f"missing_features must be one of {', '.join(MISSING_FEATURES)}.")
+        if unknown := sorted(set(self.record_keys) - {field.name for field in dataclasses.fields(RecordKeys)}):
+            raise UserError(f"record_keys has no {unknown[0]}.")
+        for what in (self.feature_means, self.normalization):
+            if what is not None and (not isinstance(what, dict) or set(what) - set(self.feature_names)):
+                raise UserError("feature_means and normalization must be objects with the features' names.")
+
+    @classmethod
+    def load(cls, path):
+        """The dataset of a dataset.json, or of the folder that holds one."""
+        if files.is_dir(path):
+            path = f"{path.rstrip('/')}/dataset.json"
+        values = files.read_json(path)
+        if not isinstance(values, dict):
+            raise UserError(f"{path} must hold the fields of a dataset, got {type(values).__name__}.")
+        return from_dict(cls, values | {"folder": os.path.dirname(path) or "."}, path)
+
+    def save(self):
+        """Writes `folder/dataset.json`."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "folder"}
+        files.write_json(f"{self.folder}/dataset.json", values)
+
+    def pattern(self, partition):
+        """The glob of a partition's records."""
+        if partition not in self.partitions:
+            raise UserError(f"{self.folder}/dataset.json has no partition {partition}.")
+        return self.path(self.partitions[partition])
+
+    def path(self, name):
+        """The place of a file that the dataset names; None for None."""
+        return name and os.path.join(self.folder, name)
+
+    def model_fields(self):
+        """{field of `ModelConfig`: value} of a model of these records."""
+        return {
+            name: getattr(self, name) for name in ("feature_names", "feature_sizes", "num_classes", "clip_features")
+        }
+
+    def model_texts(self):
+        """The same as "field=value" texts of a command line."""
+        return [
+            f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+            for name, value in self.model_fields().items()
+        ]
+
+    def reader_settings(self, missing_features=None, keys=None):
+        """`ReaderSettings`, with what a command line gave in their place."""
+        return ReaderSettings(
+            keys or RecordKeys(**self.record_keys), missing_features or self.missing_features, self.feature_means
+        )
+
+
+def _texts(value):
+    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
