@@ -50,6 +50,16 @@ def define_training_flags(phase):
     )
     flags.DEFINE_integer("keep_checkpoints", 3, "Newest checkpoints to keep.")
     flags.DEFINE_integer("log_steps", 100, "A log line every so many steps.")
+    flags.DEFINE_string("eval_data_pattern", None, "Glob of held-out TFRecords that are scored during training.")
+    flags.DEFINE_integer("eval_steps", None, "Score them every so many steps (default: as checkpoints, or 1000).")
+    flags.DEFINE_integer("eval_examples", None, "Score so many examples of them (default: all).")
+    flags.DEFINE_string(
+        "best_metric",
+        None,
+        "The best checkpoint is best in this: loss, or <root|leaf|average>_<metric> with gap, hit_at_1, perr, in "
+        "finetuning map, bce (default: root_gap, root_map).",
+    )
+    flags.DEFINE_integer("patience", None, "Stop after so many scores without a better one (default: never).")
     flags.DEFINE_list(
         "devices",
         None,
@@ -92,6 +102,19 @@ def training_options(**more):
     return TrainingOptions(**{name: getattr(FLAGS, name) for name in names}, reader=reader_settings(), **more)
 
 
+def validation_options():
+    """The `ValidationOptions` of the flags; None without --eval_data_pattern."""
+    from youtube8m_mod.training.validation import ValidationOptions
+
+    names = ("eval_steps", "eval_examples", "best_metric", "patience")
+    if FLAGS.eval_data_pattern is None:
+        if given := [name for name in names if FLAGS[name].value is not None]:
+            raise UserError(f"--{given[0]} needs --eval_data_pattern, the held-out records that are scored.")
+        return None
+    values = {name.removeprefix("eval_"): FLAGS[name].value for name in names}
+    return ValidationOptions(FLAGS.eval_data_pattern, **values, skip_bad_records=FLAGS.skip_bad_records)
+
+
 def train(run, options):
     """Trains and prints the closing table; returns the exit code."""
     if FLAGS.max_restarts < 0:
@@ -99,7 +122,7 @@ def train(run, options):
     placing = {
         name: FLAGS[name].value for name in ("data_parallel", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
     } | {"devices": FLAGS.devices}
-    what = (run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placing)
+    what = (run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placing, validation_options())
     if not FLAGS.ray_address:
         if unused := [name for name in ("ray_workers", "max_restarts") if FLAGS[name].present]:
             raise UserError(f"--{unused[0]} belongs to --ray_address, which is not given.")
@@ -132,13 +155,13 @@ def _train_on_ray(supervised, address, workers, timeout, what):
     """`_train` in a process that is started again where a worker is lost."""
     from youtube8m_mod.distribution.ray_workers import RayWorkers
 
-    run, train_dir, pattern, options, placing = what
+    run, train_dir, pattern, options, placing, validation = what
     if supervised.restarts:
         options = dataclasses.replace(options, start_new_model=False)
-    _train(RayWorkers(address, workers, timeout, supervised), run, train_dir, pattern, options, placing)
+    _train(RayWorkers(address, workers, timeout, supervised), run, train_dir, pattern, options, placing, validation)
 
 
-def _train(cluster, run, train_dir, pattern, options, placing):
+def _train(cluster, run, train_dir, pattern, options, placing, validation):
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.processor import warn_of_slow_precision
     from youtube8m_mod.training.history import summary_table
@@ -147,7 +170,7 @@ def _train(cluster, run, train_dir, pattern, options, placing):
     with cluster.guard() if cluster else contextlib.nullcontext():
         placement = make_placement(placing.pop("devices"), cluster=cluster, **placing)
         warn_of_slow_precision(run.precision)
-        trainer = Trainer(run, train_dir, pattern, options, placement)
+        trainer = Trainer(run, train_dir, pattern, options, placement, validation=validation)
         print(summary_table(trainer.train()))
 
 

@@ -1,6 +1,7 @@
 """What a `Trainer` does beside the steps, each as a callback: logs, checkpoints, reports, reasons to stop."""
 
 import contextlib
+import math
 import signal
 import time
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from youtube8m_mod import losses
+from youtube8m_mod.data.estimate import estimated_examples
 from youtube8m_mod.errors import Stopped, UserError
 from youtube8m_mod.terminal import progress
 from youtube8m_mod.training import placement_report
@@ -67,9 +69,16 @@ class RatedClasses(RunCallback):
 class HistoryLog(RunCallback):
     """Averages of the losses every `log_steps` steps and at the end: in `history.jsonl` and for TensorBoard.
 
+    Args:
+        validation: a `Validation` that comes before it, whose scores are part of the line of their step; or None.
+
     Attributes:
         averages: those of the last line; None before there is one.
     """
+
+    def __init__(self, validation=None):
+        super().__init__()
+        self.validation = validation
 
     def on_train_begin(self, logs=None):
         state = self.trainer.state
@@ -78,42 +87,80 @@ class HistoryLog(RunCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.interval.add(logs, len(self.trainer.batch["labels"]))
-        if self.trainer.state["step"] % self.trainer.options.log_steps == 0:
-            self._write()
+        if self.trainer.state["step"] % self.trainer.options.log_steps == 0 or self.scores:
+            self._write(self.scores)
 
     def on_train_end(self, logs=None):
         lines = self.history.lines
         if self.interval.sums and (not lines or lines[-1]["step"] < self.trainer.state["step"]):
-            self._write()
+            self._write(self.scores)
+        elif self.scores and lines:  # The step was logged before it was known to be the last.
+            self.history.extend(self.scores)
+            self.averages = self.averages | self.scores
+
+    @property
+    def scores(self):
+        """The validation's scores of the step, where it was scored."""
+        return self.validation.scores if self.validation else None
 
     def close(self):
         if hasattr(self, "history"):
             self.history.close()
 
-    def _write(self):
+    def _write(self, scores=None):
         state = self.trainer.state
         rate = float(self.model.optimizer.learning_rate)
-        self.averages = self.interval.averages() | {"learning_rate": rate, "epoch": state["epoch"]}
+        self.averages = self.interval.averages() | {"learning_rate": rate, "epoch": state["epoch"]} | (scores or {})
         self.history.add(state["step"], self.averages)
         state["interval"] = {}
         self.interval = Interval(state["interval"])
 
 
 class ProgressLine(RunCallback):
-    """Steps, rate, remaining time and the last averages of a `HistoryLog` in the terminal."""
+    """Pass, steps, rate, remaining time, the last averages of a `HistoryLog` and the last score in the terminal.
+
+    How many steps a run by passes takes is estimated from the sizes of the files, and known from the second pass on.
+    """
 
     def __init__(self, log):
         super().__init__()
-        self.log = log
+        self.log, self.shown = log, {}
 
     def on_train_begin(self, logs=None):
-        phase, step = self.trainer.run.phase, self.trainer.state["step"]
-        self.bar = progress(total=phase.max_steps, initial=step, unit="step", description=phase.name)
+        phase, state = self.trainer.run.phase, self.trainer.state
+        paths = getattr(self.trainer.reader, "paths", None) if phase.num_epochs else None
+        self.estimate = estimated_examples(paths, phase.segments) if paths else None
+        self.bar = progress(total=self._total(), initial=state["step"], unit="step", description=self._description())
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
-        if self.trainer.state["step"] % self.trainer.options.log_steps == 0:
-            self.bar.set_postfix({name: f"{self.log.averages[name]:.4g}" for name in logs})
+        if self.trainer.state["step"] % self.trainer.options.log_steps == 0 or self.log.scores:
+            if self.log.scores:
+                name = self.log.validation.best_name
+                self.shown = {name: f"{self.log.scores[f'val_{name}']:.4f}"}
+            self.bar.total = self._total()
+            self.bar.set_description(self._description(), refresh=False)
+            self.bar.set_postfix({name: f"{self.log.averages[name]:.4g}" for name in logs} | self.shown)
+
+    def _description(self):
+        phase, state = self.trainer.run.phase, self.trainer.state
+        if phase.num_epochs is None:
+            return phase.name
+        return f"{phase.name}, pass {min(state['epoch'] + 1, phase.num_epochs)}/{phase.num_epochs}"
+
+    def _total(self):
+        """Steps of the whole run; None where they are not known yet."""
+        phase, state = self.trainer.run.phase, self.trainer.state
+        if phase.num_epochs is None:
+            return phase.max_steps
+        if state["epoch"]:
+            examples = (state["examples"] - state["place"]) / state["epoch"]
+        elif self.estimate:
+            examples = max(self.estimate, state["place"])
+        else:
+            return phase.max_steps
+        steps = math.ceil(examples * phase.num_epochs / phase.batch_size)
+        return steps if phase.max_steps is None else min(steps, phase.max_steps)
 
     def close(self):
         if hasattr(self, "bar"):

@@ -88,11 +88,12 @@ def optimizer_variables(model, optimizer):
     return named
 
 
-def save(train_dir, model, optimizer, state, keep):
+def save(train_dir, model, optimizer, state, keep, kept_steps=()):
     """Writes a checkpoint, then removes all but the newest `keep`, and those of later steps: they were damaged.
 
     Args:
         state: a JSON-able dict with at least "step".
+        kept_steps: of checkpoints that stay beside the newest ones.
 
     Raises:
         UserError: where a weight is not finite, or the checkpoint cannot be written; the others stay.
@@ -124,7 +125,8 @@ def save(train_dir, model, optimizer, state, keep):
         raise
     found = steps(train_dir)
     for step in found:
-        if step > state["step"] or step in [s for s in found if s <= state["step"]][:-keep]:
+        old = step in [s for s in found if s <= state["step"]][:-keep] and step not in kept_steps
+        if step > state["step"] or old:
             files.remove_tree(_folder(train_dir, step))
     return folder
 

@@ -60,6 +60,15 @@ class History:
                 tf.summary.scalar(name, value)
         self._write()
 
+    def extend(self, averages):
+        """Adds to the last line."""
+        step = self.lines[-1]["step"]
+        self.lines[-1] |= averages
+        with self.writer.as_default(step):
+            for name, value in averages.items():
+                tf.summary.scalar(name, value)
+        self._write()
+
     def _write(self):
         with files.write_file(self.path) as file:
             file.writelines(json.dumps(line) + "\n" for line in self.lines)

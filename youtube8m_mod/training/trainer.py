@@ -19,6 +19,7 @@ from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import Interval
 from youtube8m_mod.training.optimizer import optimizer_of
 from youtube8m_mod.training.train_dir import note_start, prepare
+from youtube8m_mod.training.validation import KeepBest, Validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Trainer:
         data_pattern: glob of training records, or what reads them as a `Reader` does.
         options: `TrainingOptions`.
         placement: a `Placement`; None leaves it to TensorFlow.
+        validation: `ValidationOptions`: what is scored on held-out records meanwhile; None: nothing.
         callbacks: Keras callbacks of your own, in this order after the run's log and before its checkpoints. Those that
             are a `RunCallback` know this trainer. Setting `model.stop_training` ends the run after the step, with a
             checkpoint.
@@ -75,11 +77,14 @@ class Trainer:
     Attributes:
         model: the compiled `MOD`; optimizer: its `FusedAdam`.
         step: the step as a function of a batch; see `Placement.step`.
+        kept_steps: of checkpoints that stay beside the newest ones.
         state: the place in the run after the last step; see `checkpoints.new_state`.
         batch: of the step that is being taken.
     """
 
-    def __init__(self, run, train_dir, data_pattern, options=TrainingOptions(), placement=None, callbacks=()):
+    def __init__(
+        self, run, train_dir, data_pattern, options=TrainingOptions(), placement=None, callbacks=(), validation=None
+    ):
         self.run, self.train_dir, self.options = run, files.expand(train_dir), options
         if run.phase.num_epochs is None and run.phase.max_steps is None:
             raise UserError("Training needs an end: num_epochs or max_steps.")
@@ -109,12 +114,16 @@ class Trainer:
             self.model.compile(self.optimizer)
         self.state = self._initial_state()
         self.step, self.batch = placement.step(self._train_step), None
-        self.log = run_callbacks.HistoryLog()
+        self.validation = Validation(validation, run) if validation else None
+        self.kept_steps = set()
+        self.log = run_callbacks.HistoryLog(self.validation)
         self.callbacks = [
             run_callbacks.PlacementReport(),
             run_callbacks.StopOnNonFinite(),
             run_callbacks.RatedClasses(),
+            *([self.validation] if self.validation else []),
             self.log,
+            *([KeepBest(self.validation)] if self.validation else []),
             run_callbacks.ProgressLine(self.log),
             *callbacks,
             run_callbacks.StopOnSignal(),
@@ -146,6 +155,7 @@ class Trainer:
             "step": self.state["step"],
             "seconds": time.monotonic() - started,
             "checkpoint_seconds": self.checkpoint_seconds,
+            **(self.validation.summary() if self.validation else {}),
             **(self.log.averages or {}),
         }
 
@@ -156,7 +166,9 @@ class Trainer:
         started = time.monotonic()
         self.lock.check()
         self.run.save(self.train_dir)
-        checkpoints.save(self.train_dir, self.model, self.optimizer, self.state, self.options.keep_checkpoints)
+        checkpoints.save(
+            self.train_dir, self.model, self.optimizer, self.state, self.options.keep_checkpoints, self.kept_steps
+        )
         self._saved_step = self.state["step"]
         self.checkpoint_seconds += time.monotonic() - started
         for callback in self._run_callbacks():

@@ -1,0 +1,261 @@
+"""Held-out records during training: what the model scores on them, the best checkpoint, when to stop."""
+
+import contextlib
+import dataclasses
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from youtube8m_mod import files, losses
+from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.metrics import GAP, PERR, HitAt1
+from youtube8m_mod.metrics.average_precision import ranked_average_precision
+from youtube8m_mod.models.batch import labels_of
+from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training.callbacks import RunCallback
+from youtube8m_mod.training.history import read_history
+
+SCORERS = ("root", "leaf", "average")
+_LOWER_IS_BETTER = ("loss", "bce")
+BEST = "best.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationOptions:
+    """What is scored during training, and what follows from it.
+
+    Attributes:
+        data_pattern: glob of held-out records.
+        steps: score every so many steps, and at the end; None: at each checkpoint's interval, or 1000.
+        examples: score so many examples, the first of the files; None: all.
+        best_metric: what the best checkpoint is best in: "loss", or "<scorer>_<metric>" with a scorer of `SCORERS` and
+            a metric of the phase ("gap", "hit_at_1", "perr"; "map", "bce" in finetuning); None: the root's GAP or MAP.
+        patience: stop after so many validations without a better score; None: never.
+        skip_bad_records: count and skip bad records in place of stopping.
+    """
+
+    data_pattern: str
+    steps: int | None = None
+    examples: int | None = None
+    best_metric: str | None = None
+    patience: int | None = None
+    skip_bad_records: bool = False
+
+    def __post_init__(self):
+        for name in ("steps", "examples", "patience"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(
+                    f"{'' if name == 'patience' else 'eval_'}{name} must be at least 1, got {getattr(self, name)}."
+                )
+
+
+class Validation(RunCallback):
+    """Scores held-out records every so many steps: the root, the first leaf, and the plain average of the leaves.
+
+    All three come out of one pass through the tree. Nothing that training reads is changed: dropout is off, averages
+    and random states stay.
+
+    Args:
+        options: `ValidationOptions`.
+        run: the `Run`.
+
+    Attributes:
+        scores: {"val_<name>": value} of the step that was just taken; None where it was not scored.
+        best: {"step", "metric", "value", "scores"} of the best validation so far; None before the first.
+        seconds: spent on validation in this process.
+    """
+
+    def __init__(self, options, run):
+        super().__init__()
+        self.options, self.run = options, run
+        phase = run.phase
+        self.metric_names = ("map", "bce") if phase.segments else ("gap", "hit_at_1", "perr")
+        names = ["loss", *(f"{scorer}_{name}" for scorer in SCORERS for name in self.metric_names)]
+        self.best_name = options.best_metric or f"root_{self.metric_names[0]}"
+        if self.best_name not in names:
+            raise UserError(f"--best_metric must be one of {', '.join(names)}, got {self.best_name}.")
+        self.reader = Reader(
+            options.data_pattern, run.model, segments=phase.segments, skip_bad_records=options.skip_bad_records
+        )
+        self.scores = self.best = None
+        self.seconds, self.waited = 0.0, 0
+        self._function = None
+
+    def on_train_begin(self, logs=None):
+        state = self.trainer.state
+        for line in read_history(self.trainer.train_dir):
+            if line["step"] <= state["step"]:
+                self._note(line)
+        if self.best:
+            self.trainer.kept_steps = {self.best["step"]}
+        self._stop_if_patient()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.scores = None
+        state, phase = self.trainer.state, self.run.phase
+        interval = self.options.steps or self.trainer.options.checkpoint_steps or 1000
+        if state["step"] % interval == 0 or state["step"] == phase.max_steps:
+            self._score()
+
+    def on_train_end(self, logs=None):
+        lines = self.trainer.log.history.lines
+        scored = any(line["step"] == self.trainer.state["step"] and "val_loss" in line for line in lines)
+        self.scores = None
+        if self.trainer.state["step"] and not scored:
+            self._score()
+
+    def summary(self):
+        """What the closing table shows of it."""
+        found = {"validation_seconds": self.seconds}
+        if self.best:
+            found |= {"best_step": self.best["step"], f"best_{self.best_name}": self.best["value"]}
+        return found
+
+    def evaluate(self):
+        """{"val_<name>": value} of the model as it is now."""
+        if self._function is None:
+            self._function = tf.function(self._outputs, reduce_retracing=True)
+        scorers = [_RatedScores() if self.run.phase.segments else _VideoScores() for _ in SCORERS]
+        total, examples = {}, 0
+        with _unchanged_random_state(self.trainer.model):
+            for batch in self.reader.read(self.run.phase.batch_size):
+                batch = {name: value for name, value in batch.items() if value.dtype != tf.string}
+                left = self.options.examples and self.options.examples - examples
+                if left and left < len(batch["labels"]):
+                    batch = {name: value[:left] for name, value in batch.items()}
+                count = len(batch["labels"])
+                terms, probabilities = self._function(batch)
+                for name, value in terms.items():
+                    total[name] = total.get(name, 0.0) + count * float(value)
+                labels, weights = labels_of(batch)
+                for scorer, values in zip(scorers, probabilities):
+                    scorer.update(labels, values, weights)
+                examples += count
+                if self.options.examples and examples >= self.options.examples:
+                    break
+        if not examples:
+            raise UserError(f"--eval_data_pattern={self.options.data_pattern} holds no example to validate on.")
+        loss = losses.total_loss({name: value / examples for name, value in total.items()}, self.trainer.model.recipe)
+        scores = {"val_loss": float(loss)}
+        for name, scorer in zip(SCORERS, scorers):
+            scores |= {f"val_{name}_{metric}": value for metric, value in scorer.result().items()}
+        return scores
+
+    def _outputs(self, batch):
+        """(loss terms without L2, probabilities of the root, the first leaf and the average of the leaves)."""
+        model = self.trainer.model
+        output = model.tree(batch, training=False)
+        leaves = _leaves(output)
+        average = ops.sigmoid(sum(leaf.logits for leaf in leaves) / len(leaves))
+        terms = losses.tree_losses(output, *labels_of(batch), model.recipe)
+        return terms, (output.probabilities, leaves[0].probabilities, average)
+
+    def _score(self):
+        started = time.monotonic()
+        self.scores = self.evaluate()
+        self.seconds += time.monotonic() - started
+        self._note({"step": self.trainer.state["step"]} | self.scores)
+        self._stop_if_patient()
+
+    def _note(self, line):
+        """Takes the scores of a line of the log into account."""
+        value = line.get(f"val_{self.best_name}")
+        if value is None:
+            return
+        better = (
+            not self.best
+            or value != self.best["value"]
+            and ((value < self.best["value"]) == self.best_name.endswith(_LOWER_IS_BETTER))
+        )
+        if better:
+            scores = {name: number for name, number in line.items() if name.startswith("val_")}
+            self.best = {"step": line["step"], "metric": self.best_name, "value": value, "scores": scores}
+            self.waited = 0
+        else:
+            self.waited += 1
+
+    def _stop_if_patient(self):
+        if self.options.patience and self.waited >= self.options.patience:
+            self.model.stop_training = True
+
+
+class KeepBest(RunCallback):
+    """Keeps the checkpoint with the best validation, and says in `best.json` which it is; after the run's log.
+
+    Args:
+        validation: the `Validation`.
+    """
+
+    def __init__(self, validation):
+        super().__init__()
+        self.validation = validation
+
+    def on_train_batch_end(self, batch, logs=None):
+        best, step = self.validation.best, self.trainer.state["step"]
+        if self.validation.scores is None or best["step"] != step:
+            return
+        self.trainer.kept_steps |= {step}  # The earlier one stays until best.json names this one.
+        self.trainer.save_checkpoint()
+        files.write_json(f"{self.trainer.train_dir}/{BEST}", best)
+        self.trainer.kept_steps = {step}
+
+    def on_train_end(self, logs=None):
+        self.on_train_batch_end(None)
+
+
+class _VideoScores:
+    """GAP, Hit@1 and PERR of one scorer."""
+
+    def __init__(self):
+        self.metrics = {"gap": GAP(), "hit_at_1": HitAt1(), "perr": PERR()}
+
+    def update(self, labels, probabilities, weights):
+        for metric in self.metrics.values():
+            metric.update_state(labels, probabilities)
+
+    def result(self):
+        return {name: float(metric.result()) for name, metric in self.metrics.items()}
+
+
+class _RatedScores:
+    """MAP (Eq. 8) and BCE of the rated classes of one scorer."""
+
+    def __init__(self):
+        self.classes, self.probabilities, self.positive = [], [], []
+        self.bce = keras.metrics.Mean()
+
+    def update(self, labels, probabilities, weights):
+        rows, classes = np.nonzero(weights.numpy())
+        self.classes.append(classes)
+        self.probabilities.append(probabilities.numpy()[rows, classes])
+        self.positive.append(labels.numpy()[rows, classes] > 0)
+        self.bce.update_state(losses.binary_cross_entropy(labels, probabilities, weights), len(labels))
+
+    def result(self):
+        classes, probabilities, positive = map(np.concatenate, (self.classes, self.probabilities, self.positive))
+        found = []
+        for class_id in np.unique(classes[positive]):
+            own = classes == class_id
+            order = np.argsort(-probabilities[own], kind="stable")
+            found.append(ranked_average_precision(positive[own][order], np.count_nonzero(positive[own])))
+        return {"map": float(np.mean(found)) if found else 0.0, "bce": float(self.bce.result())}
+
+
+def _leaves(output):
+    return [leaf for child in output.children for leaf in _leaves(child)] or [output]
+
+
+@contextlib.contextmanager
+def _unchanged_random_state(model):
+    """Puts back what a scorer that draws at random (the deep bag of frames) has drawn from."""
+    states = checkpoints.random_state(model).values()
+    values = [state.numpy() for state in states]
+    try:
+        yield
+    finally:
+        for state, value in zip(states, values):
+            state.assign(value)
