@@ -2,10 +2,10 @@
 
     python -m benchmarks.fuzz [--cases=10000] [--seed=0] [--kind=submissions] [--first=0]
 
-Mutated records, shards, submissions, label caches, predictions, configurations, logs, arrays and checkpoints, each
-from a seed of its own. A case passes with a result or with a `UserError` of one line that names the file; any other
-exception, a crash, more than 60 seconds of the processor, or 512 MB more memory fails. `--kind` and `--first` repeat a
-failed case.
+Mutated records, shards, submissions, label caches, predictions, configurations, logs, arrays and checkpoints, and
+sequences of commands (sequences.py), each from a seed of its own. A case passes with a result or with a `UserError` of
+one line that names the file; any other exception, a crash, more than 60 seconds of the processor, or 512 MB more memory
+fails. `--kind` and `--first` repeat a failed case.
 """
 
 import argparse

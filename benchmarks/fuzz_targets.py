@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from benchmarks import mutations
+from benchmarks import mutations, sequences
 from youtube8m_mod import config, overrides
 from youtube8m_mod.errors import UserError
 
@@ -432,6 +432,7 @@ TARGETS = {
     "arrays": Arrays,
     "eigenvalues": Eigenvalues,
     "checkpoints": Checkpoints,
+    **sequences.TARGETS,
 }
 SHARES = {
     "submissions": 0.16,
@@ -446,5 +447,8 @@ SHARES = {
     "checkpoints": 0.03,
     "truth": 0.03,
     "shards": 0.02,
-    "records": 0.35,
+    "records": 0.26,
+    "inferences": 0.02,
+    "evaluations": 0.03,
+    "trainings": 0.04,
 }

@@ -24,6 +24,9 @@ CASES = {
     "arrays": 20,
     "eigenvalues": 20,
     "checkpoints": 15,
+    "inferences": 3,
+    "evaluations": 6,
+    "trainings": 60,
 }
 
 

@@ -20,6 +20,7 @@ from youtube8m_mod.explore import __main__ as explore
 from youtube8m_mod.formats.predictions import read_predictions
 from youtube8m_mod.formats.submission import read_submission
 from youtube8m_mod.inference.run import Inference
+from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.run import Run
 
 DATA = golden_data.path("checkpoint/data/*.tfrecord")
@@ -221,3 +222,28 @@ def test_wrong_settings(train_dirs, tmp_path, options, message):
 def test_a_train_dir_is_needed():
     done = subprocess.run([sys.executable, SCRIPT, "--output_file=s.csv"], capture_output=True, text=True)
     assert done.returncode == 1 and "--train_dir must be given" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("node", ["7", "1", "0/0/0"])
+def test_a_node_that_scores_nothing_is_refused(train_dirs, tmp_path, node):
+    options = {"video_predictions_file": f"{tmp_path}/v.csv", "node": node}
+    with pytest.raises(UserError, match=f'node "{node}" names a part of the segment model .*, which scores nothing'):
+        Inference(train_dirs["segment_finetune"], DATA, **options).localizer()
+    with pytest.raises(UserError, match='"7"|node'):
+        Inference(train_dirs["video_pretrain"], DATA, video_predictions_file=f"{tmp_path}/v.csv", node="7").localizer()
+
+
+def test_where_finetuning_started_is_checked(train_dirs, tmp_path):
+    started = train_dirs["video_pretrain"]
+    step = checkpoints.steps(started)[-1]
+    run = Run.load(train_dirs["segment_finetune"])
+    good = {"started_step": step, "started_fingerprint": checkpoints.fingerprint(started, step)}
+    for name, changes, message in (
+        ("a", good | {"started_step": step + 1}, f"it was step {step + 1} there, .* now is that of step {step}"),
+        ("b", good | {"started_fingerprint": "x"}, f"the last checkpoint now is another one of step {step}"),
+        ("c", {"started_from": os.path.relpath(started)}, "--video_train_dir: that path means another place"),
+    ):
+        dataclasses.replace(run, **changes).save(str(tmp_path / name))
+        (tmp_path / name / "checkpoint-00000001").mkdir()
+        with pytest.raises(UserError, match=f"started from .*{message}"):
+            Inference(str(tmp_path / name), DATA, f"{tmp_path}/s.csv").localizer()

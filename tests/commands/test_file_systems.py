@@ -1,0 +1,74 @@
+"""Scripts on file systems that only TensorFlow knows, in the home folder, and where nothing can be reached."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests import command_line
+from youtube8m_mod import files
+from youtube8m_mod.commands import eval_map, finetune, inference, train
+from youtube8m_mod.data import records
+from youtube8m_mod.errors import UserError
+
+TRAINING = ["--rgb_eigenvalues=none", "--max_steps=1"]
+
+
+@pytest.fixture(params=["file", "ram", "home"])
+def root(request, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return {"file": f"file://{tmp_path}", "ram": f"ram:/{tmp_path}", "home": "~"}[request.param] + "/r"
+
+
+def test_evaluation(root):
+    frames = {"rgb": np.zeros((5, 2), np.uint8)}
+    rows = [records.frame_level_record(video, [1], frames, [(0, 3, score)]) for video, score in (("a", 1), ("b", 0))]
+    records.write_shard(f"{root}/x.tfrecord", rows)
+    for name, text in (("s.csv", "Class,Segments\n3,b:0 a:0\n"), ("v.csv", "a,1 0.5\nb,2 0.5\n")):
+        with files.write_file(f"{root}/{name}") as file:
+            file.write(text)
+    for _ in range(2):  # From the records, then from the cache.
+        command_line.call(
+            eval_map,
+            [
+                f"--submission_file={root}/s.csv",
+                f"--video_predictions_file={root}/v.csv",
+                f"--eval_data_pattern={root}/x*.tfrecord",
+                f"--label_cache={root}/cache.csv.gz",
+                f"--output_file={root}/out/map.json",
+                f"--plots={root}/plots",
+            ],
+        )
+        found = files.read_json(f"{root}/out/map.json")
+        assert found["map"] == 0.5 and found["videos"]["hit_at_1"] == 0.5
+    assert files.list_dir(f"{root}/plots") == ["average_precision.png", "precision_recall.png"]
+    assert not os.path.exists("~") and not os.path.exists("ram:")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "hdfs"])
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        (train, [*TRAINING, "--train_dir=x", "--train_data_pattern={path}"]),
+        (train, [*TRAINING, "--train_dir={path}", "--train_data_pattern=data/x"]),
+        (finetune, [*TRAINING, "--train_dir=x", "--train_data_pattern=data/x", "--pretrained_dir={path}"]),
+        (inference, ["--train_dir={path}", "--input_data_pattern=data/x", "--output_file=s.csv"]),
+        (eval_map, ["--submission_file={path}", "--label_cache=data/labels"]),
+        (eval_map, ["--submission_file=data/s.csv", "--label_cache={path}"]),
+        (eval_map, ["--submission_file=data/s.csv", "--eval_data_pattern={path}"]),
+        (eval_map, ["--submission_file=data/s.csv", "--label_cache=data/labels", "--output_file={path}"]),
+    ],
+)
+def test_what_cannot_be_reached_is_a_sentence(tmp_path, monkeypatch, module, arguments, scheme):
+    monkeypatch.chdir(tmp_path)
+    names = [("rgb", 1024), ("audio", 128)]
+    frames = {name: np.zeros((5, size), np.uint8) for name, size in names}
+    records.write_shard("data/x", [records.frame_level_record("a", [1], frames, [(0, 3, 1)])])
+    (tmp_path / "data" / "labels").write_text("a:0,3,1.0\n")
+    (tmp_path / "data" / "s.csv").write_text("3,a:0\n")
+    path = f"{scheme}://bucket/x"
+    with pytest.raises(
+        UserError, match=f"Cannot .* {scheme}://bucket.*: File system scheme '{scheme}' not implemented"
+    ):
+        command_line.call(module, [argument.format(path=path) for argument in arguments])
