@@ -31,6 +31,7 @@ VARIANTS = {
     "blanks around cells": lambda text: text.replace(b",", b" , "),
     "blank lines": lambda text: text.replace(b"\n", b"\n\n"),
     "no last line end": lambda text: text[:-1],
+    "UTF-16": lambda text: text.decode().encode("utf-16"),
     "gzip": lambda text: gzip.compress(text, mtime=0),
     "gzip, with mark": lambda text: gzip.compress(b"\xef\xbb\xbf" + text, mtime=0),
     "gzip, CR": lambda text: gzip.compress(text.replace(b"\n", b"\r"), mtime=0),
@@ -81,10 +82,10 @@ def test_read_alike(tmp_path, reader, variant):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_utf_16_is_told(tmp_path, reader):
+def test_damaged_utf_16_is_told(tmp_path, reader):
     read, text, _ = READERS[reader]
-    (tmp_path / "file").write_bytes(text.decode().encode("utf-16"))
-    with pytest.raises(UserError, match="file is UTF-16 text, UTF-8 was expected"):
+    (tmp_path / "file").write_bytes(text.decode().encode("utf-16")[:-1])
+    with pytest.raises(UserError, match="file is not UTF-16 text, as its first bytes say"):
         read(tmp_path / "file")
 
 

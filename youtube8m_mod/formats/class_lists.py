@@ -1,7 +1,8 @@
 """Lists of classes, as the challenge's `segment_label_ids.csv`."""
 
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.formats.label_names import read_table, read_text
+from youtube8m_mod.formats.label_names import read_table
+from youtube8m_mod.formats.lines import read_text
 
 
 def read_class_ids(path, num_classes):

@@ -11,8 +11,8 @@ part of a name.
 import csv
 import io
 
-from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.formats.lines import read_text
 
 _NAME_COLUMNS = ("name", "display_name", "displayname", "label", "label_name")
 _INDEX_COLUMNS = ("index", "class", "id")
@@ -52,17 +52,6 @@ def read_label_names(path, num_classes=None):
     if num_classes not in (None, len(names)) and max(names, default=-1) < len(names):
         raise UserError(f"{path} must name the {num_classes:,} classes of the vocabulary, got {len(names):,} names.")
     return names
-
-
-def read_text(path):
-    """The text of a file without its byte-order mark."""
-    with files.open_file(path, "rb") as file:
-        content = file.read()
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error}.") from error
 
 
 def read_table(text):

@@ -19,7 +19,7 @@ _QUOTED = re.compile(rb'[ \t]*"([^"]*(?:""[^"]*)*)"[ \t\r\n]*(?=,|\Z)')
 def read_lines(path):
     r"""Yields (line number, line with its end) as bytes, without a byte-order mark.
 
-    Memory is bounded by the longest line, unless the lines end in `\r` alone.
+    Memory is bounded by the longest line, unless the lines end in `\r` alone or the text is UTF-16.
     """
     with files.open_file(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
@@ -28,7 +28,8 @@ def read_lines(path):
         try:
             head = stream.peek(1 << 16)
             if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise UserError(f"{path} is UTF-16 text, UTF-8 was expected: save it as that.")
+                stream = io.BytesIO(stream.read().decode("utf-16").encode())
+                head = stream.getvalue()
             if b"\r" in head and b"\n" not in head:
                 stream = io.BytesIO(stream.read().replace(b"\r", b"\n"))
             if head.startswith(codecs.BOM_UTF8):
@@ -36,6 +37,17 @@ def read_lines(path):
             yield from enumerate(stream, 1)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"Cannot read {path}, a damaged gzip file: {error}.") from error
+        except UnicodeError as error:
+            raise UserError(f"{path} is not UTF-16 text, as its first bytes say: {error}.") from error
+
+
+def read_text(path):
+    """The text of a file that is read as `read_lines` reads it; raises `UserError` where it is not UTF-8."""
+    content = b"".join(line for _, line in read_lines(path))
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: {error}.") from error
 
 
 def split_cells(line):
