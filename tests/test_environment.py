@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from youtube8m_mod import environment
+
 BANNER = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
 LINE = "0000 00:00:1795639765.835912    3575 port.cc:153] oneDNN custom operations are on."
 INFO, WARNING, ERROR, FATAL = (letter + LINE for letter in "IWEF")
@@ -116,3 +118,28 @@ def test_a_command_that_uses_tensorflow_prints_its_own_words_only(tmp_path):
     (tmp_path / "a.tfrecord").write_bytes(b"no records")
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
     assert (done.returncode, done.stderr) == (1, "error: The 1 files hold no record that can be read.\n")
+
+
+@pytest.mark.parametrize(
+    "machine, features, expected",
+    [
+        ("x86_64", ["sse4_2", "avx2", "fma"], True),
+        ("AMD64", ["avx2", "fma", "avx512f", "avx512_vnni"], True),
+        ("x86_64", ["sse4_2", "avx"], False),
+        ("x86_64", [], False),
+        ("aarch64", ["avx2", "fma"], False),
+    ],
+)
+def test_onednn_is_for_x86_with_avx2(machine, features, expected):
+    assert environment.onednn_pays(machine, features) is expected
+
+
+@pytest.mark.parametrize("pays", (True, False))
+@pytest.mark.parametrize("chosen", (None, "0", "1"))
+def test_onednn_is_switched_on_where_the_user_has_not_decided(monkeypatch, chosen, pays):
+    monkeypatch.setattr(environment, "onednn_pays", lambda machine, features: pays)
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
+    environment.prepare()
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == (chosen or ("1" if pays else None))
