@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from youtube8m_mod import environment
+from youtube8m_mod import environment, processor
 
 BANNER = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
 LINE = "0000 00:00:1795639765.835912    3575 port.cc:153] oneDNN custom operations are on."
@@ -123,21 +123,23 @@ def test_a_command_that_uses_tensorflow_prints_its_own_words_only(tmp_path):
 @pytest.mark.parametrize(
     "machine, features, expected",
     [
-        ("x86_64", ["sse4_2", "avx2", "fma"], True),
-        ("AMD64", ["avx2", "fma", "avx512f", "avx512_vnni"], True),
-        ("x86_64", ["sse4_2", "avx"], False),
-        ("x86_64", [], False),
-        ("aarch64", ["avx2", "fma"], False),
+        ("x86_64", {"sse4_2", "avx2", "fma"}, True),
+        ("AMD64", {"avx2", "fma", "avx512f", "avx512_vnni"}, True),
+        ("x86_64", {"sse4_2", "avx"}, False),
+        ("x86_64", None, False),
+        ("aarch64", {"avx2", "fma"}, False),
     ],
 )
-def test_onednn_is_for_x86_with_avx2(machine, features, expected):
-    assert environment.onednn_pays(machine, features) is expected
+def test_onednn_is_for_x86_with_avx2(monkeypatch, machine, features, expected):
+    monkeypatch.setattr(processor.platform, "machine", lambda: machine)
+    monkeypatch.setattr(processor, "_features", lambda: features)
+    assert processor.onednn_pays() is expected
 
 
 @pytest.mark.parametrize("pays", (True, False))
 @pytest.mark.parametrize("chosen", (None, "0", "1"))
 def test_onednn_is_switched_on_where_the_user_has_not_decided(monkeypatch, chosen, pays):
-    monkeypatch.setattr(environment, "onednn_pays", lambda machine, features: pays)
+    monkeypatch.setattr(processor, "onednn_pays", lambda: pays)
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     if chosen is not None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)

@@ -9,7 +9,6 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -23,34 +22,13 @@ _SECONDS = 10
 
 def prepare():
     """Call it before TensorFlow is imported; what the user has set in the environment stays as it is."""
+    from youtube8m_mod import processor  # Not above: this file also runs by itself.
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if onednn_pays(platform.machine(), _processor_features()):
+    if processor.onednn_pays():
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "tensorflow" not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-
-
-def onednn_pays(machine, features):
-    """Whether TensorFlow's oneDNN kernels are the faster ones on a processor (docs/speed.md).
-
-    TensorFlow switches them on by itself on x86 processors with VNNI, AMX or AVX512_BF16 only: on others with AVX2, as
-    AMD's before Zen 4, it leaves a tenth to a third of the speed.
-
-    Args:
-        machine: as `platform.machine()` gives it.
-        features: names of its instruction sets, as Linux lists them.
-    """
-    return machine.lower() in ("x86_64", "amd64") and {"avx2", "fma"} <= set(features)
-
-
-def _processor_features():
-    """Names of instruction sets; none where the system does not list them: TensorFlow's own choice stands then."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = next((line for line in file if line.startswith("flags")), "")
-    except OSError:
-        return []
-    return flags.partition(":")[2].split()
 
 
 class _Finder(importlib.abc.MetaPathFinder):

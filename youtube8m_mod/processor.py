@@ -1,6 +1,7 @@
 """What the processor can do, as far as it decides which settings pay."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -32,6 +33,15 @@ def warn_of_slow_precision(precision):
     """Prints `bfloat16_warning`, where there is one, on stderr."""
     if text := bfloat16_warning(precision):
         print(f"warning: {text}", file=sys.stderr)
+
+
+def onednn_pays():
+    """Whether TensorFlow's oneDNN kernels are the faster ones here: on x86 with AVX2 (docs/speed.md).
+
+    TensorFlow switches them on by itself only on x86 processors with VNNI, AVX512_BF16 or AMX; on others, as AMD's
+    before Zen 4, that leaves a tenth to a third of the speed.
+    """
+    return platform.machine().lower() in ("x86_64", "amd64") and {"avx2", "fma"} <= (_features() or set())
 
 
 def _features():

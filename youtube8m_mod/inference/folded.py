@@ -18,6 +18,7 @@ from youtube8m_mod.data.records import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, FLOA
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded_nodes import FoldedMixing, Inputs, Settings, fold_node
+from youtube8m_mod.inference.int8 import Int8Leaves, TooCoarse
 from youtube8m_mod.inference.weights import checkpoint_weights, model_weights
 from youtube8m_mod.layers.feature_scaling import input_offset
 from youtube8m_mod.models.size import check_memory
@@ -67,16 +68,45 @@ def fold_checkpoint(
     Raises:
         UserError: also where the train_dir holds no run, or no checkpoint that is whole.
     """
+    options = (node, precision, classes, placement or Placement(), kernels_right)
+
+    def make(run, segments, prefix):
+        return FoldedModel(run.model, segments, checkpoint_weights(prefix), *options)
+
+    return _of_newest_checkpoint(train_dir, segments, options, make)
+
+
+def fold_int8(train_dir, sample, node="", classes=None, segments=None):
+    """The model in a train_dir's newest checkpoint with 8-bit weights, on this machine's processor.
+
+    The first call converts the leaves, which takes some seconds each, and keeps them beside the checkpoint.
+
+    Args:
+        sample: arguments of `predict`: some examples on which a new leaf is held against float32.
+        node, classes, segments: see `fold_checkpoint`.
+
+    Raises:
+        UserError: as `fold_checkpoint`, and where 8 bits change a probability of the sample too much.
+    """
+
+    def make(run, segments, prefix):
+        return Int8Model(run.model, segments, prefix, sample, node, classes)
+
+    try:
+        return _of_newest_checkpoint(train_dir, segments, (node, "float32", classes), make)
+    except TooCoarse as error:
+        raise UserError(str(error)) from error
+
+
+def _of_newest_checkpoint(train_dir, segments, options, make):
+    """`make(run, segments, prefix)` for the newest checkpoint of a train_dir that is whole."""
     run = Run.load(train_dir)
     if not checkpoints.steps(train_dir):
         raise UserError(f"{train_dir} holds no checkpoint.")
-    check_options(run.model, node, precision, classes)
+    check_options(run.model, *options[:3])
     check_memory(run.model, 1, 1, run.model.max_frames)
     segments = run.phase.segments if segments is None else segments
-    options = (node, precision, classes, placement or Placement(), kernels_right)
-    return checkpoints.newest(
-        train_dir, lambda prefix, state: FoldedModel(run.model, segments, checkpoint_weights(prefix), *options)
-    )
+    return checkpoints.newest(train_dir, lambda prefix, state: make(run, segments, prefix))
 
 
 class FoldedModel(tf.Module):
@@ -97,7 +127,7 @@ class FoldedModel(tf.Module):
         padded_frames: the number that shorter examples count as padded to; None: `frames`.
     """
 
-    def __init__(self, config, segments, weights, node, precision, classes, placement, kernels_right):
+    def __init__(self, config, segments, weights, node, precision, classes, placement, kernels_right=False, leaf=None):
         super().__init__()
         self.config, self.segments, self.placement = config, segments, placement
         self.frames = SEGMENT_FRAMES if segments else config.max_frames
@@ -105,7 +135,7 @@ class FoldedModel(tf.Module):
         self.classes = np.arange(config.num_classes) if classes is None else np.asarray(classes)
         scale = weights("scaling/scale", config.feature_size).astype(np.float64)
         input_map = DEQUANTIZE_SCALE * scale, -input_offset(config.feature_size, config.whitened_size) * scale
-        settings = Settings(input_map, self.dtype, classes, kernels_right)
+        settings = Settings(input_map, self.dtype, classes, kernels_right, leaf)
 
         path = parse_path(node, config.branching)
         # A number of the placement each.
@@ -170,6 +200,23 @@ class FoldedModel(tf.Module):
                 stream = tf.clip_by_value(stream, *FLOAT_RANGE)
             stream = tf.cast(stream * (1 / DEQUANTIZE_SCALE), self.dtype)
         return stream if present is None else tf.where(present[:, :, None], stream, tf.zeros((), self.dtype))
+
+
+class Int8Model(FoldedModel):
+    """A `FoldedModel` whose leaves have 8-bit weights; made by `fold_int8`."""
+
+    def __init__(self, config, segments, prefix, sample, node, classes):
+        def sample_inputs():
+            return self._inputs(*sample, self.frames)
+
+        leaves = Int8Leaves(prefix, config, segments, sample_inputs)
+        super().__init__(
+            config, segments, checkpoint_weights(prefix), node, "float32", classes, Placement(), leaf=leaves
+        )
+
+    def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        """Probabilities, float32 `(batch, C)`; not traced: the leaves are no operations of TensorFlow."""
+        return tf.sigmoid(self.logits(tf.convert_to_tensor(features), num_frames, present_frames, padded_frames))
 
 
 def check_options(config, node, precision, classes):

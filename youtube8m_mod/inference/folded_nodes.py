@@ -41,12 +41,14 @@ class Settings(NamedTuple):
         dtype: of the large matmuls.
         classes: numbers of the classes to score; None: all.
         kernels_right: use weights as right factors only, as TFLite's int8 kernels want them.
+        leaf: what makes the leaves, called as `fold_leaf`, which it is where None.
     """
 
     input_map: tuple
     dtype: Any
     classes: Any
     kernels_right: bool
+    leaf: Any = None
 
 
 def fold_node(config, depth, weights, settings):
@@ -60,6 +62,11 @@ def fold_node(config, depth, weights, settings):
     """
     if depth < len(config.branching):
         return FoldedMixture(config, depth, weights, settings)
+    return (settings.leaf or fold_leaf)(config, weights, settings)
+
+
+def fold_leaf(config, weights, settings):
+    """The folded form of a leaf; see `fold_node`."""
     return (FoldedDBoF if config.pooling == "dbof" else FoldedNeXtVLAD)(config, weights, settings)
 
 

@@ -32,7 +32,11 @@ class InferenceOptions(LocalizationConfig):
     node: str = setting(
         "Part of the segment model that scores: empty is the root, 1/2 the third leaf of the second mixture.", ""
     )
-    precision: str = setting("Of the large matmuls.", "float32", choices=["float32", "bfloat16"])
+    precision: str = setting(
+        "Of the large matmuls. With int8 the first run converts the weights and keeps them beside the checkpoint.",
+        "float32",
+        choices=["float32", "bfloat16", "int8"],
+    )
     batch_size: int = setting("Videos in a batch.", 16)
     segment_batch_size: int = setting("Segments in a batch.", 512)
     skip_bad_records: bool = setting("Count and skip bad records in place of stopping.", False)

@@ -6,19 +6,22 @@ import sys
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.data import shards
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import MAX_FRAMES, ReaderSettings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.class_lists import read_class_ids
-from youtube8m_mod.inference.folded import FoldedModel, fold_checkpoint
+from youtube8m_mod.inference.folded import FoldedModel, fold_checkpoint, fold_int8
 from youtube8m_mod.inference.localizer import Localizer, Outputs
 from youtube8m_mod.inference.options import InferenceOptions
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
+from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.overrides import part
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.run import Run
 
 _ALIKE = ("feature_names", "feature_sizes", "num_classes", "max_frames")  # What both models must share.
+_SAMPLE, _SAMPLE_SEGMENTS = 8, 64  # Videos and segments on which 8-bit weights are checked.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +163,21 @@ class Inference(InferenceOptions):
                     f"The models of {train_dir} and {self.train_dir} must have the same {field}, got "
                     f"{getattr(run.model, field)} and {getattr(like, field)}."
                 )
+        if self.precision == "int8":
+            return fold_int8(train_dir, self._sample(segments, like), node, classes, segments)
         return fold_checkpoint(train_dir, node, self.precision, classes, self.placement, segments=segments)
+
+    def _sample(self, segments, config):
+        """Some examples of the input, in the form that a model's `predict` takes; none where there are none."""
+        reader = Reader(self.input_data_pattern, config, max_frames=MAX_FRAMES, skip_bad_records=True, max_bad_share=1)
+        paths = [path for path in reader.paths if shards.size(path)][:1]
+        batch = next(iter(reader.read(_SAMPLE, paths=paths).dataset), None) if paths else None
+        if batch is None:
+            batch = {"features": np.zeros((0, 5, config.feature_size), np.uint8), "num_frames": np.zeros(0, np.int32)}
+        if not segments:
+            return batch["features"], batch["num_frames"], batch.get("present_frames")
+        features, present, _, _ = split_segments(batch["features"], batch["num_frames"])
+        return features[:_SAMPLE_SEGMENTS], None, present[:_SAMPLE_SEGMENTS]
 
 
 @dataclasses.dataclass

@@ -10,19 +10,19 @@ class Weights:
 
     Args:
         read: a function (path, shape) -> float32 array.
-        path: what stands before each name.
+        path: what stands before each name; ends with a slash, or is empty.
     """
 
     def __init__(self, read, path=""):
-        self._read, self._path = read, path
+        self._read, self.path = read, path
 
     def __call__(self, name, *shape):
         """The float32 array of a weight; `shape` is what it must have."""
-        return self._read(f"{self._path}{name}", shape)
+        return self._read(f"{self.path}{name}", shape)
 
     def below(self, name):
         """The `Weights` one name further down."""
-        return Weights(self._read, f"{self._path}{name}/")
+        return Weights(self._read, f"{self.path}{name}/")
 
 
 def model_weights(model):

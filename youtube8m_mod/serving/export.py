@@ -17,6 +17,7 @@ from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.inference import int8
 from youtube8m_mod.inference.folded import fold
 from youtube8m_mod.overrides import to_dict
 from youtube8m_mod.serving import tflite
@@ -24,7 +25,7 @@ from youtube8m_mod.serving.blessing import Recorder, bless, device_strings
 from youtube8m_mod.serving.signatures import Signatures, column_names
 from youtube8m_mod.serving.warmup import prediction_log
 
-TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02, "int8": 0.1}  # Largest difference of a probability.
+TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02, "int8": int8.TOLERANCE}  # Largest difference of a probability.
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 SUMMARY_FILE = "export.json"  # Of a SavedModel in its folder assets.extra.
 LABEL_NAMES_FILE = "label_names.txt"

@@ -1,14 +1,13 @@
 """TFLite models with 8-bit weights (dynamic range), for CPUs and phones, and what the 8 bits cost in MAP."""
 
 import collections
-import os
-import warnings
 
 import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.data import records
 from youtube8m_mod.evaluation.mean_average_precision import average_precision
+from youtube8m_mod.inference import int8
 
 _BATCH = 64
 
@@ -26,17 +25,12 @@ def convert(signatures):
         tf.TensorSpec([None, model.frames, model.config.feature_size], tf.float32, "rgb_and_audio"),
         tf.TensorSpec([None, 1], tf.int32, "num_frames"),
     )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], signatures)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]  # Without a data set to calibrate on: dynamic range.
-    return converter.convert()
+    return int8.dynamic_range(function, signatures)
 
 
 def predictor(content):
     """A function (features uint8 or float, num_frames) -> probabilities that runs the bytes of a TFLite model."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated")  # It works.
-        interpreter = tf.lite.Interpreter(model_content=content, num_threads=os.cpu_count())
-    runner = interpreter.get_signature_runner("serving_default")
+    runner = int8.interpreter(content).get_signature_runner("serving_default")
 
     def predict(features, num_frames):
         if features.dtype == np.uint8:
