@@ -10,7 +10,7 @@ __version__ = "1.0.0"
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "config": ["ModelConfig", "PhaseConfig", "Recipe", "model_config", "phase_config"],
+        "config": ["MODELS", "PHASES", "ModelConfig", "PhaseConfig", "Recipe", "model_config", "phase_config"],
         "data.reader": ["Reader"],
         "errors": ["UserError"],
         "inference.folded": ["FoldedModel", "fold"],
