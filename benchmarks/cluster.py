@@ -195,6 +195,8 @@ class RayCluster:
 
     def __enter__(self):
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # As the process that it is compared with: Ray's default is 15.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

@@ -14,6 +14,7 @@ from youtube8m_mod.distribution.servers import check_timeout
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.ray_actor import Localizing
 
+_PLACE_SECONDS = 60  # At least so long may all nodes be busy, or processes take to start.
 _LOAD_SECONDS = 1800  # An actor that imports and loads may be deaf for so long.
 _ATTEMPTS = 3  # A group that loses so many workers, or a node that does, is not tried again.
 _LOOK_SECONDS = 5  # Between two looks at which nodes there are.
@@ -34,7 +35,8 @@ class RayPool:
     Args:
         address: of the cluster; see `ray_cluster.connect`.
         inference: an `Inference`, whose models the actors load; its paths must mean the same on all nodes.
-        timeout: seconds after which a node that does not answer is lost, and how long a run waits when none is left.
+        timeout: seconds after which a node that does not answer is lost, and how long a run waits when none is left (a
+            minute at least).
 
     Attributes:
         files_done_again: input files that a lost node was at, which were done again elsewhere.
@@ -68,10 +70,10 @@ class RayPool:
                 self._look()
                 if any(worker.placed for worker in self._workers):
                     alone_since = time.monotonic()
-                elif time.monotonic() - alone_since > self._timeout:
+                elif time.monotonic() - alone_since > (seconds := max(self._timeout, _PLACE_SECONDS)):
                     raise UserError(
-                        f"Ray at {self._address} has had no free device for {self._timeout:g} s; what is done is kept, "
-                        "and the same command goes on."
+                        f"Ray at {self._address} has had no free device for {seconds:g} s; what is done is kept, and "
+                        "the same command goes on."
                     )
         finally:
             for worker in self._workers:
