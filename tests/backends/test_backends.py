@@ -27,11 +27,3 @@ def test_backend(backend):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
-
-
-def test_golden_models():
-    """What is not yet under tests/layers, tests/losses and tests/models."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.backends.golden"], cwd=ROOT, capture_output=True, text=True, env=os.environ
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

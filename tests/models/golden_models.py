@@ -1,6 +1,7 @@
 """Models in the sizes and with the weights of a golden case."""
 
 import numpy as np
+from keras import ops
 
 from youtube8m_mod.config import ModelConfig, PhaseConfig
 from youtube8m_mod.tf1 import variable_names
@@ -82,9 +83,8 @@ def num_frames(info):
     return None if info["segment"] else np.array(info["num_frames"], np.int32)
 
 
-def gradient_norms(gradients, names):
-    """Norms of {name: gradient} in the order of `names`."""
-    return np.array([np.linalg.norm(np.asarray(gradients[name], np.float64)) for name in names])
+def norms(gradients):
+    return np.array([np.linalg.norm(ops.convert_to_numpy(gradient).astype(np.float64)) for gradient in gradients])
 
 
 def meaningful(names, training):
