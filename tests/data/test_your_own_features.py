@@ -1,5 +1,6 @@
 """docs/your_own_features.md: every command of the page, on its made-up encoder."""
 
+import csv
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import pytest
 from tests import command_line
 from youtube8m_mod.commands import check, convert, eval_map, finetune, inference, train
 from youtube8m_mod.data.video_ids import unescape_id
+from youtube8m_mod.explore import __main__ as explore
 
 PAGE = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "your_own_features.md")
 COMMANDS = {
@@ -19,7 +21,9 @@ COMMANDS = {
     "finetune.py": finetune,
     "inference.py": inference,
     "eval_map.py": eval_map,
+    "-m youtube8m_mod.explore": explore,
 }
+NAMES = {"goal", "dance", "cooking, outdoors", "engine"}
 
 
 def blocks():
@@ -38,7 +42,7 @@ def test_the_page(tmp_path, monkeypatch, capsys):
             name, module = next((name, COMMANDS[name]) for name in COMMANDS if line.startswith(f"python {name} "))
             assert not command_line.call(module, shlex.split(line)[1 + len(name.split()) :]), line
             done.append(name)
-    assert set(done) == set(COMMANDS) and len(done) == 9
+    assert set(done) == set(COMMANDS) and len(done) == 10
     captured = capsys.readouterr()
     assert "variables of the model restored; made anew: " in captured.err and "classifier/kernel" in captured.err
     assert re.search(r"train +24 +1 +48 +96", captured.out) and "cooking, outdoors" in captured.out
@@ -50,6 +54,12 @@ def test_the_page(tmp_path, monkeypatch, capsys):
     with open("new_segments.csv", encoding="utf-8") as file:
         lines = file.read().splitlines()[1:]
     assert len(lines) == 10 * 4  # Ten videos of 20 s.
+    with open("new_concepts.csv", encoding="utf-8") as file:
+        spans = list(csv.DictReader(file))
+    assert spans[0]["video"].startswith("clip%200") and {span["name"] for span in spans} <= NAMES
+    with open("new.html", encoding="utf-8") as file:
+        page = file.read()
+    assert all(f'"name":"{name}"' in page for name in NAMES)
     assert unescape_id(lines[0].partition(":")[0].encode()) == b"clip 00"
 
 

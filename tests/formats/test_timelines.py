@@ -46,6 +46,8 @@ def test_tracks(tmp_path):
         "WEBVTT\n\n1\n00:00:35.000 --> 00:00:45.000\nVehicle 75%\n\n"
         '2\n00:00:40.000 --> 01:00:05.000\nRock "n" roll, &lt;live&gt; &amp; loud 33%\n'
     )
+    write_timeline(f"{tmp_path}/escaped.vtt", [("clip%2007", [])])
+    assert files.list_dir(f"{tmp_path}/escaped.vtt") == ["clip%2007.vtt"]
     assert (tmp_path / "concepts.vtt" / "none.vtt").read_text() == "WEBVTT\n"
 
 

@@ -31,6 +31,8 @@ def define_flags():
 def main(_):
     if given := dataset(input_data_pattern="test"):
         FLAGS.set_default("segment_label_ids_file", given.path(given.segment_classes))
+        if FLAGS.timeline_file:
+            FLAGS.set_default("label_names", given.path(given.label_names))
     for name in ("train_dir", "input_data_pattern"):
         if not getattr(FLAGS, name):
             raise UserError(f"--{name} must be given.")
@@ -38,6 +40,9 @@ def main(_):
         raise UserError("--devices are those of one process: they do not go with --ray_address.")
     if FLAGS["worker_timeout"].present and not FLAGS.ray_address:
         raise UserError("--worker_timeout belongs to --ray_address, which is not given.")
+    for name in ("timeline_threshold", "label_names"):
+        if FLAGS[name].present and not FLAGS.timeline_file:
+            raise UserError(f"--{name} belongs to --timeline_file, which is not given.")
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
     from youtube8m_mod.processor import warn_of_slow_precision

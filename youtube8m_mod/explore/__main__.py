@@ -12,6 +12,7 @@ or from files that inference.py wrote, without a model:
 from absl import flags
 
 from youtube8m_mod.commands.command import define_settings, run_command, settings
+from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings, record_keys
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
 
@@ -44,13 +45,17 @@ def define_flags():
     flags.DEFINE_string("eval_data_pattern", None, "Glob of TFRecords with the truth (default: --input_data_pattern).")
     flags.DEFINE_string("label_cache", None, "File of rated segments (id,class,score): the truth, too.")
     flags.DEFINE_string("truth_file", None, "Scenes of the miniature's test videos (truth.json): the truth, too.")
-    flags.DEFINE_string("label_names", None, "Names of the classes, one a line.")
+    flags.DEFINE_string("label_names", None, "Names of the classes: the dataset's vocabulary.csv, or one a line.")
+    define_dataset_flags()
     flags.DEFINE_list("video_ids", None, "The videos to show (default: the first --max_videos).")
     flags.DEFINE_integer("max_videos", 1_000, "Videos of a page.", lower_bound=1)
     flags.DEFINE_integer("best", 100, "Segments in the list of a class.", lower_bound=1)
 
 
 def main(_):
+    if described := dataset(input_data_pattern="test"):
+        FLAGS.set_default("label_names", described.path(described.label_names))
+        FLAGS.set_default("segment_label_ids_file", described.path(described.segment_classes))
     given = [name for name in _OUTPUTS if getattr(FLAGS, name)]
     if FLAGS.train_dir and given:
         raise UserError(f"--train_dir localises videos, --{given[0]} shows what was localised: give one of the two.")
@@ -83,7 +88,7 @@ def read_truth(truth):
     """{video id: `Truth`} of all that the flags name."""
     truths = {}
     if pattern := FLAGS.eval_data_pattern or FLAGS.input_data_pattern:
-        truth.add_records(truths, pattern)
+        truth.add_records(truths, pattern, record_keys())
     if FLAGS.label_cache:
         from youtube8m_mod.evaluation.rated_labels import read_cache
 
@@ -109,6 +114,7 @@ def localise(options):
         video_predictions_file=videos if FLAGS.candidates else None,
         segment_candidates=FLAGS.candidates,  # So that a strip has a value everywhere.
         placement=make_placement(FLAGS.devices),
+        reader=reader_settings(),
         **settings(InferenceOptions, without=_WITHOUT),
     )
     report_counts(inference.run())

@@ -6,13 +6,13 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.explore.contents import Truth
 
 
-def add_records(truths, pattern):
-    """Adds the labels and rated segments of TFRecords to {video id: `Truth`}. Loads TensorFlow."""
+def add_records(truths, pattern, keys=None):
+    """Adds the labels and rated segments of TFRecords, under `RecordKeys`, to {video id: `Truth`}. Loads TensorFlow."""
     from youtube8m_mod.data.ground_truth import rated_segments, video_labels
 
-    for video_id, labels in video_labels(pattern):
+    for video_id, labels in video_labels(pattern, keys=keys):
         truths.setdefault(_text(video_id), Truth()).labels = labels.tolist()
-    for video_id, *lists in rated_segments(pattern):
+    for video_id, *lists in rated_segments(pattern, keys=keys):
         truths.setdefault(_text(video_id), Truth()).spans += [
             (class_id, start, start + SEGMENT_FRAMES, score > 0) for start, class_id, score in zip(*lists)
         ]

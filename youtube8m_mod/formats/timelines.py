@@ -84,8 +84,9 @@ def _write_tracks(path, videos, names):
     files.make_dirs(partial)
     try:
         for video_id, spans in videos:
-            # What no file name may hold, or would lead to another folder, as in an address.
-            with files.write_file(os.path.join(partial, f"{urllib.parse.quote(video_id, safe='')}.vtt")) as file:
+            # What no file name may hold, or would lead to another folder, as in an address; in ids some of it is.
+            name = urllib.parse.quote(video_id, safe="%")
+            with files.write_file(os.path.join(partial, f"{name}.vtt")) as file:
                 file.write(_track(spans, names))
         if files.exists(folder):
             _check_tracks(folder)

@@ -21,7 +21,9 @@ class InferenceOptions(LocalizationConfig):
         None,
     )
     timeline_threshold: float = setting("Segments of this value at least are part of a timeline.", 0.5)
-    label_names: str | None = setting("Names of the classes for --timeline_file, one a line.", None)
+    label_names: str | None = setting(
+        "Names of the classes for --timeline_file: the dataset's vocabulary.csv, or one a line.", None
+    )
     video_train_dir: str | None = setting(
         "The video-level model (default: the one that finetuning started from, else the segment model).",
         None,
