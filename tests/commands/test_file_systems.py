@@ -72,3 +72,13 @@ def test_what_cannot_be_reached_is_a_sentence(tmp_path, monkeypatch, module, arg
         UserError, match=f"Cannot .* {scheme}://bucket.*: File system scheme '{scheme}' not implemented"
     ):
         command_line.call(module, [argument.format(path=path) for argument in arguments])
+
+
+@pytest.mark.parametrize("name", ["submission_file", "video_predictions_file", "label_cache"])
+def test_the_results_take_no_input_s_place(tmp_path, name):
+    (tmp_path / "x").write_text("3,a:0\n")
+    arguments = [f"--{name}={tmp_path}/x", f"--output_file={tmp_path}/y/../x", "--submission_file=s"][
+        : 3 - ("sub" in name)
+    ]
+    with pytest.raises(UserError, match=f"--output_file would take the place of --{name}"):
+        command_line.call(eval_map, arguments)

@@ -243,6 +243,8 @@ def test_a_video_in_two_files_is_named(data, tmp_path, monkeypatch):
 def test_an_output_at_least():
     with pytest.raises(UserError, match="At least one output"):
         Outputs()
+    with pytest.raises(UserError, match="Each output needs a path of its own, got .*/a.csv for two of them"):
+        Outputs("a.csv", "b.csv", "./a.csv")
 
 
 def test_video_level_records_have_no_segments(tmp_path):

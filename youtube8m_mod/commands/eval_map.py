@@ -51,6 +51,12 @@ def main(_):
     if given := dataset(eval_data_pattern="test"):
         FLAGS.set_default("num_classes", given.num_classes)
         FLAGS.set_default("label_names", given.path(given.label_names))
+    if FLAGS.output_file:
+        from youtube8m_mod import files
+
+        for name in ("submission_file", "video_predictions_file", "label_cache", "label_names"):
+            if FLAGS[name].value and files.absolute(FLAGS[name].value) == files.absolute(FLAGS.output_file):
+                raise UserError(f"--output_file would take the place of --{name}, {FLAGS.output_file}.")
     results = {}
     if FLAGS.submission_file:
         results |= score_submission()

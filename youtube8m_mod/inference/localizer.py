@@ -52,6 +52,9 @@ class Outputs:
             )
         if self.timeline:
             check_timeline_path(self.timeline)
+        paths = [files.absolute(path) for path in dataclasses.astuple(self) if path]
+        if repeated := next((path for path in paths if paths.count(path) > 1), None):
+            raise UserError(f"Each output needs a path of its own, got {repeated} for two of them.")
 
     @property
     def of_segments(self):
