@@ -102,7 +102,8 @@ def training(folder, settings, undisturbed):
     print(format_table(rows, columns))
     for row in rows:
         print(json.dumps(row), flush=True)
-    return all(row.get("largest difference", 0) == 0 and row["last step"] == settings.steps for row in rows)
+    # Subtrees that share a device, as after the loss of a node, round otherwise; else the difference is 0.
+    return all(row.get("largest difference", 0) < 1e-5 and row["last step"] == settings.steps for row in rows)
 
 
 def inference(folder, settings):
