@@ -29,6 +29,7 @@ setup(
                 ("export", "export"),
                 ("demo", "demo"),
                 ("check", "commands.check"),
+                ("convert", "commands.convert"),
                 ("explore", "explore.__main__"),
             )
         ]
@@ -46,6 +47,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],  # CUDA's libraries from the package index.
+        "parquet": ["pyarrow"],  # What pandas reads Parquet files with: features of one's own (data.convert).
         # The engine beyond one process, in place of one of our own: it finds and reserves devices, knows at once of a
         # dead process or node, and does its work again elsewhere. One process needs none of it.
         "cluster": ["ray>=2.50"],

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import zlib
 
 import numpy as np
 
@@ -346,11 +347,167 @@ class Records(_File):
         return {"result": self.group - bad, "counted and skipped": bad}
 
 
-def _read(path, segments, skip, share):
+class ForeignRecords(Records):
+    """Mutated records of MediaSequence, and records that lack a feature, which is filled."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.records = {"sequences": _sequences(), "lacking": _sequences(lacking=True)}
+
+    def __call__(self, random):
+        content = self.content(random)
+        with open(self.path, "wb") as file:
+            file.write(content)
+        from youtube8m_mod.data.records import ReaderSettings
+
+        settings = ReaderSettings(missing_features="mean" if self.kind == "lacking" else "error")
+        segments = random.random() < 0.5
+        examples, counts = _read(self.path, segments, skip=True, share=1.0, settings=settings)
+        bad = sum(counts.bad.values())
+        assert counts.records == self.group + 1, counts
+        assert segments or examples + bad == self.group + 1, (examples, counts)
+        return {"result": self.group - bad, "counted and skipped": bad}
+
+
+class ForeignFiles(_File):
+    """Files that are no plain TFRecord: compressed, a bare record, text, arrays; whole and damaged."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.shard = _tfrecord(self.path, _good_records()["frames"])
+        self.forms = (
+            lambda: gzip.compress(self.shard, mtime=0),
+            lambda: zlib.compress(self.shard),
+            lambda: _good_records()["frames"][0],
+            lambda: b'{"train0000.tfrecord": "d41d8cd98f00b204e9800998ecf8427e"}',
+            lambda: b"<!DOCTYPE html><html><body>404</body></html>",
+            lambda: b"VideoId,LabelConfidencePairs\nabcd,1 0.5\n",
+            lambda: b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}",
+        )
+
+    def content(self, random):
+        content = random.choice(self.forms)()
+        return mutations.mutate_bytes(random, content) if random.random() < 0.6 else content
+
+    def read(self, path, random):
+        _read(path, segments=random.random() < 0.3, skip=random.random() < 0.5, share=random.choice((0.01, 1.0)))
+
+
+class LabelNames(_File):
+    """Names of classes: tables and lines."""
+
+    texts = (
+        "".join(f"name {number}\n" for number in range(30)),
+        "Index,KnowledgeGraphId,Name\n" + "".join(f'{number},/m/{number},"a, {number}"\n' for number in range(30)),
+    )
+
+    def content(self, random):
+        return mutations.mutate_text(random, random.choice(self.texts).encode())
+
+    def read(self, path, random):
+        from youtube8m_mod.formats.label_names import read_label_names
+
+        names = read_label_names(path, random.choice((None, 30)))
+        assert all(isinstance(name, str) for name in names.values())
+
+
+class LabelTables(_File):
+    """Tables of labels and of rated segments that a conversion reads."""
+
+    texts = (
+        "id,label\n" + "".join(f"{video},{place % 4}\n" for place, video in enumerate(IDS)),
+        "id,start,end,label,score\n" + "".join(f"{video},0,{5 * n + 5},a;b,1\n" for n, video in enumerate(IDS)),
+    )
+
+    def content(self, random):
+        self.kind = random.randint(0, 1)
+        return mutations.mutate_text(random, self.texts[self.kind].encode())
+
+    def read(self, path, random):
+        from youtube8m_mod.data import label_tables
+
+        table = (label_tables.read_labels, label_tables.read_segments)[self.kind](path)
+        label_tables.vocabulary(*((table, {}) if self.kind == 0 else ({}, table)))
+
+
+class DatasetFiles(_File):
+    """dataset.json."""
+
+    suffix = ".json"
+    value = {
+        "feature_names": ["rgb", "audio"],
+        "feature_sizes": [16, 8],
+        "num_classes": 30,
+        "partitions": {"train": "train-*.tfrecord", "test": "test-*.tfrecord"},
+        "label_names": "vocabulary.csv",
+        "clip_features": True,
+        "missing_features": "mean",
+        "feature_means": {"audio": [0.5] * 8},
+        "normalization": None,
+        "record_keys": {"id": "name"},
+    }
+
+    def content(self, random):
+        return mutations.mutate_json(random, self.value)
+
+    def read(self, path, random):
+        from youtube8m_mod.data.dataset import Dataset
+
+        dataset = Dataset.load(path)
+        for partition in dataset.partitions:
+            dataset.pattern(partition)
+        dataset.reader_settings()
+        with contextlib.suppress(UserError):  # It names the field.
+            overrides.override(MODEL, dataset.model_texts())
+
+
+class FeatureFiles(_File):
+    """Features of a video in arrays."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.path = os.path.join(folder, "features.npy")
+
+    def content(self, random):
+        content = io.BytesIO()
+        shape = random.choice(((12, 16), (12, 16), (16,), (0, 16), (2, 3, 4), ()))
+        dtype = random.choice((np.float32, np.float64, np.uint8, np.int64, np.float16, bool, "S3"))
+        np.save(content, np.ones(shape, dtype))
+        return mutations.mutate_bytes(random, content.getvalue()) if random.random() < 0.6 else content.getvalue()
+
+    def read(self, path, random):
+        from youtube8m_mod.data.feature_files import read_features
+
+        for values in read_features(path).values():
+            assert values.ndim == 2 and values.dtype in (np.float32, np.uint8) and np.isfinite(values).all()
+
+
+def _sequences(lacking=False):
+    """Records of MediaSequence, or with another of the features in each."""
+    import tensorflow as tf
+
+    serialized = []
+    for place, record in enumerate(_good_records()["floats"]):
+        message = tf.train.SequenceExample.FromString(record)
+        context = message.context.feature
+        if lacking:
+            del message.feature_lists.feature_list[("rgb", "audio")[place % 2]]
+        else:
+            context["clip/label/index"].int64_list.value.extend((1, 5))
+            del context["labels"]
+            context["segment/start/timestamp"].int64_list.value.extend((0, 5_000_000))
+            context["segment/end/timestamp"].int64_list.value.extend((5_000_000, 17_000_000))
+            context["segment/label/index"].int64_list.value.extend((3, 4))
+            context["segment/label/confidence"].float_list.value.extend((0.25, 1.0))
+        serialized.append(message.SerializeToString(deterministic=True))
+    return serialized
+
+
+def _read(path, segments, skip, share, settings=None):
     """Reads a pass; returns (number of examples, `Counts`)."""
     from youtube8m_mod.data.reader import Reader
 
-    reader = Reader(path, MODEL, segments=segments, skip_bad_records=skip, max_bad_share=share)
+    reader = Reader(path, MODEL, segments=segments, skip_bad_records=skip, max_bad_share=share, settings=settings)
     batches, examples = reader.read(8, seed=0), 0
     for batch in batches:
         features = batch["features"].numpy()
@@ -420,6 +577,12 @@ def _maybe_gzip(random, text):
 
 TARGETS = {
     "records": Records,
+    "foreign records": ForeignRecords,
+    "foreign files": ForeignFiles,
+    "label names": LabelNames,
+    "label tables": LabelTables,
+    "dataset files": DatasetFiles,
+    "feature files": FeatureFiles,
     "shards": Shards,
     "truth": Truth,
     "submissions": Submissions,
@@ -435,8 +598,14 @@ TARGETS = {
     **sequences.TARGETS,
 }
 SHARES = {
-    "submissions": 0.16,
-    "label caches": 0.12,
+    "foreign records": 0.08,
+    "foreign files": 0.02,
+    "label names": 0.03,
+    "label tables": 0.03,
+    "dataset files": 0.01,
+    "feature files": 0.01,
+    "submissions": 0.12,
+    "label caches": 0.08,
     "predictions": 0.05,
     "class ids": 0.02,
     "run files": 0.09,
@@ -447,7 +616,7 @@ SHARES = {
     "checkpoints": 0.03,
     "truth": 0.03,
     "shards": 0.02,
-    "records": 0.26,
+    "records": 0.16,
     "inferences": 0.02,
     "evaluations": 0.03,
     "trainings": 0.04,

@@ -12,6 +12,12 @@ from youtube8m_mod.errors import UserError
 
 CASES = {
     "records": 100,
+    "foreign records": 50,
+    "foreign files": 6,
+    "label names": 30,
+    "label tables": 20,
+    "dataset files": 20,
+    "feature files": 20,
     "shards": 4,
     "truth": 12,
     "submissions": 70,

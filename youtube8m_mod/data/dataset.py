@@ -60,9 +60,22 @@ class Dataset:
             raise UserError(f"missing_features must be one of {', '.join(MISSING_FEATURES)}.")
         if unknown := sorted(set(self.record_keys) - {field.name for field in dataclasses.fields(RecordKeys)}):
             raise UserError(f"record_keys has no {unknown[0]}.")
-        for what in (self.feature_means, self.normalization):
-            if what is not None and (not isinstance(what, dict) or set(what) - set(self.feature_names)):
-                raise UserError("feature_means and normalization must be objects with the features' names.")
+        if self.num_classes < 1 or any(size < 1 for size in self.feature_sizes):
+            raise UserError("num_classes and feature_sizes must be at least 1.")
+        sizes = dict(zip(self.feature_names, self.feature_sizes))
+        if self.feature_means is not None and not _columns(self.feature_means, sizes):
+            raise UserError("feature_means must hold the mean of each column of the features.")
+        if self.normalization is not None and not (
+            isinstance(self.normalization, dict)
+            and set(self.normalization) == set(sizes)
+            and all(
+                isinstance(one, dict)
+                and set(one) == {"mean", "deviation"}
+                and _columns(one, dict.fromkeys(one, sizes[name]))
+                for name, one in self.normalization.items()
+            )
+        ):
+            raise UserError("normalization must hold mean and deviation of each column of each feature.")
 
     @classmethod
     def load(cls, path):
@@ -107,6 +120,16 @@ class Dataset:
         return ReaderSettings(
             keys or RecordKeys(**self.record_keys), missing_features or self.missing_features, self.feature_means
         )
+
+
+def _columns(values, sizes):
+    """Whether a dict holds lists of so many finite numbers under (some of) the keys of `sizes`."""
+    return isinstance(values, dict) and all(
+        isinstance(own, list)
+        and len(own) == sizes.get(name)
+        and all(type(number) in (int, float) and abs(number) < 1e30 for number in own)
+        for name, own in values.items()
+    )
 
 
 def _texts(value):

@@ -4,9 +4,11 @@ import numpy as np
 
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.lines import read_lines, split_cells
 
 HEADER = "Class,Segments"
+_LONGEST_CELL = 32_767  # Characters of a spreadsheet's cell.
 
 
 class SegmentIds:
@@ -52,15 +54,26 @@ def read_submission(path):
 
     Memory is bounded by the longest line. The header, if there is one, is the first: (1, b"Class", b"Segments\\n").
     Blank lines are passed over.
+
+    Raises:
+        UserError: at the end, where a spreadsheet has cut lists off.
     """
+    longest, cut = 0, None
     for number, line in read_lines(path):
         name, _, ids = line.partition(b",")
         if b'"' in line:
             end = line[len(line.rstrip(b"\r\n")) :]
             name, *cells = split_cells(line)
             ids = b",".join(cells).rstrip(b",") + end
+        length = len(ids.strip())
+        longest, cut = max(longest, length), cut or (number if length == _LONGEST_CELL else None)
         if ids.strip() or name.strip():
             yield number, name.strip(), ids
+    if cut and longest == _LONGEST_CELL:
+        raise UserError(
+            f"{path}, line {cut}: the list ends after {_LONGEST_CELL:,} characters, where spreadsheets cut cells off, "
+            "and no list is longer: take the file as it was before one saved it."
+        )
 
 
 def _bytes_table(texts):
