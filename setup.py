@@ -47,7 +47,6 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],  # CUDA's libraries from the package index.
-        "parquet": ["pyarrow"],  # What pandas reads Parquet files with: features of one's own (data.convert).
         # The engine beyond one process, in place of one of our own: it finds and reserves devices, knows at once of a
         # dead process or node, and does its work again elsewhere. One process needs none of it.
         "cluster": ["ray>=2.50"],
