@@ -183,6 +183,8 @@ class PhaseConfig(Recipe):
     # Of the moving averages that inference uses: after n steps momentum^n of them is still where they began, so a
     # run of some hundred steps wants a lower one.
     batch_norm_momentum: float = 0.999
+    # Of an average of the weights that is kept in training and scores in their place, e.g. 0.999; 0: none is kept.
+    ema_momentum: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -201,6 +203,8 @@ class PhaseConfig(Recipe):
                 raise UserError(f"{field} must be finite and above 0, got {getattr(self, field)}.")
         if not 0 <= self.batch_norm_momentum < 1:
             raise UserError(f"batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
+        if not 0 <= self.ema_momentum < 1:
+            raise UserError(f"ema_momentum must be in [0, 1), got {self.ema_momentum}.")
 
     def frames(self, model):
         """Frames of an example for a `ModelConfig`: those of a segment, or of a whole video."""

@@ -16,6 +16,7 @@ FLAGS = flags.FLAGS
 
 def define_flags():
     flags.DEFINE_string("train_dir", None, "Of the trained model.", required=True)
+    flags.DEFINE_string("checkpoint", "last", "last, best (by validation in training), a step, or average:<n>.")
     flags.DEFINE_string("output_dir", None, "New folder; TensorFlow Serving wants a number as its name.", required=True)
     flags.DEFINE_string(
         "node", "", 'Part of the model that answers: "" is the root, 1/2 the third child of the second child.'
@@ -46,7 +47,7 @@ def main(_):
         raise UserError(
             "--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy check."
         )
-    model, run = load_model(FLAGS.train_dir, precision="float32")
+    model, run = load_model(FLAGS.train_dir, precision="float32", checkpoint=FLAGS.checkpoint)
     if given := dataset():
         FLAGS.set_default("label_names", given.path(given.label_names))
     names = read_label_names(FLAGS.label_names, run.model.num_classes) if FLAGS.label_names else None

@@ -64,7 +64,9 @@ def main(_):
         new_classes=new_classes,
         freeze_trunk=FLAGS.freeze_trunk,
     )
-    return train(run, training_options(eigenvalues=eigenvalues))
+    if FLAGS["checkpoint"].present and not earlier:
+        raise UserError("--checkpoint goes with --pretrained_dir, of which it names a checkpoint.")
+    return train(run, training_options(eigenvalues=eigenvalues, pretrained_checkpoint=FLAGS.checkpoint))
 
 
 def given_fields(model, given):
@@ -91,6 +93,9 @@ def define_flags():
     )
     flags.DEFINE_bool("freeze_trunk", False, "Train classifiers and mixing nets only.")
     flags.DEFINE_string("pretrained_dir", None, "train_dir to start from; none: train from scratch.")
+    flags.DEFINE_string(
+        "checkpoint", "last", "Which checkpoint of --pretrained_dir: last, best, a step, or average:<n>."
+    )
 
 
 def run():

@@ -21,7 +21,7 @@ def estimated_examples(paths, segments):
     try:
         sizes = [shards.size(path) for path in paths]
         first = next(index for index, size in enumerate(sizes) if size)
-        records = shards.count_whole(paths[first])
+        records = shards.layout(paths[first]).count
         if records < 1:
             return None
         per_record = 1.0

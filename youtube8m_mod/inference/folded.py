@@ -54,15 +54,23 @@ def fold(model, node="", precision="float32", classes=None, placement=None, kern
 
 
 def fold_checkpoint(
-    train_dir, node="", precision="float32", classes=None, placement=None, kernels_right=False, segments=None
+    train_dir,
+    node="",
+    precision="float32",
+    classes=None,
+    placement=None,
+    kernels_right=False,
+    segments=None,
+    checkpoint=checkpoints.LAST,
 ):
-    """The inference form of the model in a train_dir's newest checkpoint.
+    """The inference form of the model in a train_dir's newest checkpoint, or in another.
 
     The same as `fold(load_model(train_dir)[0])`, in less time and memory: the model itself is not built. Of each weight
     only what inference needs is kept, and one weight at a time is read.
 
     Args:
         segments: whether it scores segments or whole videos; None: as it was trained.
+        checkpoint: which: "last", "best", a step as text, or "average:<n>"; see `checkpoints.chosen_steps`.
         placement: a `Placement`; None leaves it to TensorFlow.
 
     Raises:
@@ -70,43 +78,45 @@ def fold_checkpoint(
     """
     options = (node, precision, classes, placement or Placement(), kernels_right)
 
-    def make(run, segments, prefix):
-        return FoldedModel(run.model, segments, checkpoint_weights(prefix), *options)
+    def make(run, segments, prefixes):
+        return FoldedModel(run.model, segments, checkpoint_weights(*prefixes), *options)
 
-    return _of_newest_checkpoint(train_dir, segments, options, make)
+    return _of_checkpoint(train_dir, checkpoint, segments, options, make)
 
 
-def fold_int8(train_dir, sample, node="", classes=None, segments=None):
+def fold_int8(train_dir, sample, node="", classes=None, segments=None, checkpoint=checkpoints.LAST):
     """The model in a train_dir's newest checkpoint with 8-bit weights, on this machine's processor.
 
     The first call converts the leaves, which takes some seconds each, and keeps them beside the checkpoint.
 
     Args:
         sample: arguments of `predict`: some examples on which a new leaf is held against float32.
-        node, classes, segments: see `fold_checkpoint`.
+        node, classes, segments, checkpoint: see `fold_checkpoint`; a mean of several checkpoints has no place for them.
 
     Raises:
         UserError: as `fold_checkpoint`, and where 8 bits change a probability of the sample too much.
     """
 
-    def make(run, segments, prefix):
-        return Int8Model(run.model, segments, prefix, sample, node, classes)
+    if checkpoint.startswith("average:"):
+        raise UserError(f"--precision=int8 takes the weights of one checkpoint, got --checkpoint={checkpoint}.")
+
+    def make(run, segments, prefixes):
+        return Int8Model(run.model, segments, prefixes[0], sample, node, classes)
 
     try:
-        return _of_newest_checkpoint(train_dir, segments, (node, "float32", classes), make)
+        return _of_checkpoint(train_dir, checkpoint, segments, (node, "float32", classes), make)
     except TooCoarse as error:
         raise UserError(str(error)) from error
 
 
-def _of_newest_checkpoint(train_dir, segments, options, make):
-    """`make(run, segments, prefix)` for the newest checkpoint of a train_dir that is whole."""
+def _of_checkpoint(train_dir, checkpoint, segments, options, make):
+    """`make(run, segments, prefixes)` for the checkpoint of a train_dir, or the several, that a choice names."""
     run = Run.load(train_dir)
-    if not checkpoints.steps(train_dir):
-        raise UserError(f"{train_dir} holds no checkpoint.")
+    checkpoints.chosen_steps(train_dir, checkpoint)
     check_options(run.model, *options[:3])
     check_memory(run.model, 1, 1, run.model.max_frames)
     segments = run.phase.segments if segments is None else segments
-    return checkpoints.newest(train_dir, lambda prefix, state: make(run, segments, prefix))
+    return checkpoints.read_chosen(train_dir, checkpoint, lambda prefixes, state: make(run, segments, prefixes))
 
 
 class FoldedModel(tf.Module):
@@ -149,9 +159,12 @@ class FoldedModel(tf.Module):
             with placement.root():
                 self.mixing = FoldedMixing(config, len(self.subtrees), weights.below("root/mixing"), settings)
 
-    @tf.function(reduce_retracing=True)
     def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Probabilities, float32 `(batch, C)`."""
+        return self._probabilities(features, num_frames, present_frames, padded_frames)
+
+    @tf.function(reduce_retracing=True)
+    def _probabilities(self, features, num_frames, present_frames, padded_frames):
         return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
 
     def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):

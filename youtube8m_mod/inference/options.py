@@ -31,6 +31,14 @@ class InferenceOptions(LocalizationConfig):
     segment_label_ids_file: str | None = setting(
         "The segment classes, one a line (default: those rated in finetuning, else all).", None
     )
+    checkpoint: str = setting(
+        "Which checkpoint of --train_dir: last, best (by validation in training), a step, or average:<n>, the mean of "
+        "the last n.",
+        "last",
+    )
+    video_checkpoint: str | None = setting(
+        "The same of --video_train_dir (default: last; of the model that finetuning started from, that very one).", None
+    )
     node: str = setting(
         "Part of the segment model that scores: empty is the root, 1/2 the third leaf of the second mixture.", ""
     )

@@ -69,28 +69,30 @@ class Inference(InferenceOptions):
         self._check_node(video_train_dir, outputs)
         settings = {
             "train_dir": files.absolute(self.train_dir),
-            "step": _last_step(self.train_dir),
-            "fingerprint": checkpoints.fingerprint(self.train_dir, _last_step(self.train_dir)),
+            "checkpoint": self._identity(self.train_dir, self.checkpoint),
             "node": self.node,
             "precision": self.precision,
         }
         video_scorer = segment_scorer = None
         if config.candidates or outputs.video_predictions:
-            step = _last_step(video_train_dir)
+            video_checkpoint = self._video_checkpoint(run, video_train_dir)
             settings |= {
                 "video_train_dir": files.absolute(video_train_dir),
-                "video_step": step,
-                "video_fingerprint": checkpoints.fingerprint(video_train_dir, step),
+                "video_checkpoint": self._identity(video_train_dir, video_checkpoint),
             }
             # A node is a part of the segment model; the video-level model, where it is another, is whole.
             node = self.node if _same_place(video_train_dir, self.train_dir) else ""
             if load:
-                video_scorer = _VideoScorer(self._load(video_train_dir, segments=False, node=node, like=run.model))
+                video_scorer = _VideoScorer(
+                    self._load(video_train_dir, video_checkpoint, segments=False, node=node, like=run.model)
+                )
         if outputs.of_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
             segment_scorer = _Ones(len(class_ids))  # P_seg^0: no segment model is needed.
         elif outputs.of_segments and load:
             segment_scorer = _SegmentScorer(
-                self._load(self.train_dir, segments=True, node=self.node, like=run.model, classes=class_ids)
+                self._load(
+                    self.train_dir, self.checkpoint, segments=True, node=self.node, like=run.model, classes=class_ids
+                )
             )
         return Localizer(
             reader,
@@ -143,7 +145,8 @@ class Inference(InferenceOptions):
             raise UserError(f"{words}--video_train_dir: that path means another place in each folder.")
         try:
             Run.load(chosen)
-            step = _last_step(chosen)
+            steps = checkpoints.steps(chosen)
+            step = run.started_step if run.started_step in steps else checkpoints.chosen_steps(chosen)[0]
         except UserError as error:
             raise UserError(f"{words}--video_train_dir ({error})") from error
         found = step, checkpoints.fingerprint(chosen, step)
@@ -154,7 +157,22 @@ class Inference(InferenceOptions):
             )
         return chosen
 
-    def _load(self, train_dir, *, segments, node, like, classes=None):
+    def _video_checkpoint(self, run, video_train_dir):
+        """Which checkpoint of the video-level model scores: of one that finetuning started from, that very one."""
+        if self.video_checkpoint:
+            return self.video_checkpoint
+        if _same_place(video_train_dir, self.train_dir):
+            return self.checkpoint
+        if not self.video_train_dir and run.started_step in checkpoints.steps(video_train_dir):
+            return str(run.started_step)
+        return checkpoints.LAST
+
+    def _identity(self, train_dir, checkpoint):
+        """What tells a choice of checkpoints from others: their steps and fingerprints."""
+        steps = checkpoints.chosen_steps(train_dir, checkpoint)
+        return [[step, checkpoints.fingerprint(train_dir, step)] for step in steps]
+
+    def _load(self, train_dir, checkpoint, *, segments, node, like, classes=None):
         """The `FoldedModel` of a train_dir for whole videos or for segments."""
         run = Run.load(train_dir)
         for field in _ALIKE:
@@ -164,8 +182,10 @@ class Inference(InferenceOptions):
                     f"{getattr(run.model, field)} and {getattr(like, field)}."
                 )
         if self.precision == "int8":
-            return fold_int8(train_dir, self._sample(segments, like), node, classes, segments)
-        return fold_checkpoint(train_dir, node, self.precision, classes, self.placement, segments=segments)
+            return fold_int8(train_dir, self._sample(segments, like), node, classes, segments, checkpoint)
+        return fold_checkpoint(
+            train_dir, node, self.precision, classes, self.placement, segments=segments, checkpoint=checkpoint
+        )
 
     def _sample(self, segments, config):
         """Some examples of the input, in the form that a model's `predict` takes; none where there are none."""
@@ -210,13 +230,6 @@ class _Ones:
 
 def _same_place(first, second):
     return files.absolute(first) == files.absolute(second)
-
-
-def _last_step(train_dir):
-    steps = checkpoints.steps(train_dir)
-    if not steps:
-        raise UserError(f"{train_dir} holds no checkpoint.")
-    return steps[-1]
 
 
 def report_counts(counts, file=sys.stderr):

@@ -31,7 +31,10 @@ def model_weights(model):
     return Weights(lambda path, shape: tf.ensure_shape(variables[path], shape).numpy())
 
 
-def checkpoint_weights(prefix):
-    """The `Weights` of a checkpoint, by the prefix of its files; errors as `checkpoints.restore_latest` has them."""
-    stored = checkpoints.StoredVariables(prefix)
+def checkpoint_weights(*prefixes):
+    """The `Weights` of a checkpoint, by the prefix of its files, or the means of several.
+
+    Where training averaged the weights, these are the averages. Errors are those of `checkpoints.read_chosen`.
+    """
+    stored = checkpoints.StoredVariables(*prefixes, averages=True)
     return Weights(lambda path, shape: stored.read(f"model/{path}", shape))

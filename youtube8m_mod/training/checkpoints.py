@@ -35,6 +35,8 @@ _PASSING = (
 # What reading damaged files raises.
 _DAMAGE = (UserError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
 
+LAST = "last"  # The choice of checkpoint by default.
+
 
 def steps(train_dir):
     """Steps of the checkpoints in a train_dir, ascending."""
@@ -76,15 +78,21 @@ def random_state(model):
 
 
 def optimizer_variables(model, optimizer):
-    """{path: tf.Variable} of Adam's moments beside their variables' paths, its powers of beta, and the step."""
+    """{path: tf.Variable} of Adam's moments beside their variables' paths, its powers of beta, and the step.
+
+    With `use_ema` also of the averages of the variables.
+    """
     named = {
         "step": optimizer.iterations.value,
         "beta_1_power": optimizer.beta_1_power.value,
         "beta_2_power": optimizer.beta_2_power.value,
     }
-    for letter, moments in (("m", optimizer.first_moments), ("v", optimizer.second_moments)):
-        for variable, moment in zip(model.trainable_variables, moments):
-            named[f"{_path(variable)}/{letter}"] = moment.value
+    slots = [("m", optimizer.first_moments), ("v", optimizer.second_moments)]
+    if optimizer.use_ema:
+        slots.append(("average", optimizer.model_averages))
+    for name, values in slots:
+        for variable, value in zip(model.trainable_variables, values):
+            named[f"{_path(variable)}/{name}"] = value.value
     return named
 
 
@@ -151,10 +159,11 @@ def of_classes(path):
     return "classifier" in path.split("/")
 
 
-def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None):
-    """Restores the newest checkpoint that is whole; see `newest`.
+def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None, choice=LAST):
+    """Restores the newest checkpoint that is whole (see `newest`), or the one that a choice names.
 
     Args:
+        choice: see `chosen_steps`; of "average:<n>" the weights are means, all else is that of the last.
         optimizer: a built `FusedAdam` to restore too, with the random state; None: the model alone.
         carry_step: False restores weights and Adam's moments but neither the step nor the random state: how
             finetuning starts.
@@ -167,11 +176,13 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None)
         UserError: where all checkpoints are damaged, or one is of another model.
     """
 
-    def restore(prefix, state):
-        _restore(prefix, model, optimizer, carry_step, anew)
+    def restore(prefixes, state):
+        _restore(prefixes[-1], model, optimizer, carry_step, anew)
+        if len(prefixes) > 1:
+            _assign(model, prefixes, anew=anew)
         return state
 
-    return newest(train_dir, restore)
+    return read_chosen(train_dir, choice, restore) if steps(train_dir) else None
 
 
 def newest(train_dir, read):
@@ -207,16 +218,91 @@ def newest(train_dir, read):
     return None
 
 
-class StoredVariables:
-    """The variables of a checkpoint, each read when it is asked for.
+def check_choice(choice):
+    """Raises `UserError` unless `choice` is "last", "best", a step, or "average:<n>"."""
+    if not re.fullmatch(r"last|best|\d+|average:0*[1-9]\d*", choice):
+        raise UserError(f'--checkpoint must be last, best, a step or average:<n>, got "{choice}".')
+
+
+def chosen_steps(train_dir, choice=LAST):
+    """The steps of the checkpoints that a choice names: one, or with "average:<n>" the last n.
 
     Args:
-        prefix: of the checkpoint's files.
+        choice: "last"; "best", the one that `best.json` of a run with validation names; the number of a step; or
+            "average:<n>".
+
+    Raises:
+        UserError: where there is no such checkpoint.
+    """
+    check_choice(choice)
+    found = steps(train_dir)
+    if not found:
+        raise UserError(f"{train_dir} holds no checkpoint.")
+    if choice == LAST:
+        return found[-1:]
+    if choice.startswith("average:"):
+        count = int(choice.removeprefix("average:"))
+        if count > len(found):
+            raise UserError(
+                f"--checkpoint={choice}: {train_dir} holds {len(found)} checkpoints only (more stay with "
+                "--keep_checkpoints in training)."
+            )
+        return found[-count:]
+    step = _best_step(train_dir) if choice == "best" else int(choice)
+    if step not in found:
+        listed = ", ".join(map(str, found))
+        raise UserError(f"--checkpoint={choice}: {train_dir} holds no checkpoint of step {step}, but of {listed}.")
+    return [step]
+
+
+def _best_step(train_dir):
+    path = f"{train_dir}/best.json"
+    if not files.exists(path):
+        raise UserError(f"--checkpoint=best: {path} does not exist, which a run with --eval_data_pattern writes.")
+    best = files.read_json(path)
+    if not isinstance(best, dict) or type(best.get("step")) is not int:
+        raise UserError(f"{path} must name a step.")
+    return best["step"]
+
+
+def read_chosen(train_dir, choice, read):
+    """What `read` makes of the checkpoints that a choice names.
+
+    The last may be damaged: then the one before is taken, as `newest` says. Others are taken as they are named.
+
+    Args:
+        choice: see `chosen_steps`.
+        read: a function (list of prefixes of the checkpoints' variables, state of the last of them).
+
+    Raises:
+        UserError: where there is no such checkpoint, or it cannot be read.
+    """
+    chosen = chosen_steps(train_dir, choice)
+    if choice == LAST:
+        return newest(train_dir, lambda prefix, state: read([prefix], state))
+    folders = [_folder(train_dir, step) for step in chosen]
+    try:
+        state = _read_state(f"{folders[-1]}/state.json", chosen[-1])
+        return read([f"{folder}/variables" for folder in folders], state)
+    except (*_PASSING, *_DAMAGE) as error:
+        raise UserError(f"Cannot read {', '.join(folders)}: {first_line(error)}") from error
+
+
+class StoredVariables:
+    """The variables of a checkpoint, or their means over several, each read when it is asked for.
+
+    Batch-norm averages are averaged with the rest: computing them anew for the mean weights would take a pass over
+    training data, which whoever scores does not have.
+
+    Args:
+        prefixes: of the files of one checkpoint or of several.
+        averages: take the average of a weight during training in place of the weight, where there is one.
     """
 
-    def __init__(self, prefix):
-        self._reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-        self._shapes = self._reader.get_variable_to_shape_map()
+    def __init__(self, *prefixes, averages=False):
+        self._readers = [tf.compat.v1.train.NewCheckpointReader(prefix) for prefix in prefixes]
+        self._shapes = self._readers[0].get_variable_to_shape_map()
+        self._averages = averages
 
     def check(self, shapes):
         """Raises an error of another model unless all of {path: shape} are there."""
@@ -229,13 +315,19 @@ class StoredVariables:
     def read(self, path, shape):
         """The array of a variable, after `check`."""
         self.check({path: shape})
-        return self._reader.get_tensor(_key(path))
+        key = _key(path)
+        average = _key(f"optimizer/{path.removeprefix('model/')}/average")
+        if self._averages and path.startswith("model/") and average in self._shapes:
+            key = average
+        arrays = [reader.get_tensor(key) for reader in self._readers]
+        return arrays[0] if len(arrays) == 1 else np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)
 
 
-def load_model(train_dir, placement=None, frames=None, precision=None):
-    """The trained model of a train_dir.
+def load_model(train_dir, placement=None, frames=None, precision=None, checkpoint=LAST):
+    """The trained model of a train_dir; where training averaged the weights (`ema_momentum`), with the averages.
 
     Args:
+        checkpoint: which: "last", "best", a step as text, or "average:<n>"; see `chosen_steps`.
         placement: a `Placement`; any may load what another saved.
         frames: frames of an example in place of the run's own, for instance to score whole videos with a finetuned
             model.
@@ -245,12 +337,21 @@ def load_model(train_dir, placement=None, frames=None, precision=None):
         (`MOD`, `Run`).
     """
     run = Run.load(train_dir)
-    if not steps(train_dir):
-        raise UserError(f"{train_dir} holds no checkpoint.")
+    chosen_steps(train_dir, checkpoint)
     check_memory(run.model, 1, 1, run.model.max_frames)
     model = MOD.for_phase(run.model, run.phase, placement, precision or run.precision, run.seed, frames)
-    restore_latest(train_dir, model)
+    if checkpoint == LAST and not run.phase.ema_momentum:
+        restore_latest(train_dir, model)
+    else:
+        read_chosen(train_dir, checkpoint, lambda prefixes, state: _assign(model, prefixes, averages=True))
     return model, run
+
+
+def _assign(model, prefixes, averages=False, anew=None):
+    stored = StoredVariables(*prefixes, averages=averages)
+    for path, variable in model_variables(model).items():
+        if not (anew and anew(path)):
+            variable.assign(stored.read(f"model/{path}", variable.shape))
 
 
 def set_eigenvalues(model, path):
@@ -316,8 +417,9 @@ def _restore(prefix, model, optimizer, carry_step, anew=None):
         targets["optimizer"] = optimizer_variables(model, optimizer)
         if carry_step:
             targets["model"] |= random_state(model)
-        else:
-            del targets["optimizer"]["step"]
+        else:  # Averages of the weights begin with the run.
+            begun = [path for path in targets["optimizer"] if path == "step" or path.endswith("/average")]
+            targets["optimizer"] = {path: v for path, v in targets["optimizer"].items() if path not in begun}
     if anew:
         weights = targets["model"]
         new = [path for path in weights if anew(path)]

@@ -99,6 +99,11 @@ class FusedAdam(keras.optimizers.Optimizer):
                 grad=self.clipped(gradient),
             )
 
+    @property
+    def model_averages(self):
+        """The moving average of each variable, with `use_ema`."""
+        return self._model_variables_moving_average
+
     def clipped(self, gradient):
         """The gradient, its norm brought down to `clip_norm` where it exceeds it."""
         if not self.clip_norm:
@@ -122,4 +127,5 @@ def optimizer_of(phase):
     schedule = StaircaseDecay(
         phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay, phase.learning_rate_decay_examples
     )
-    return FusedAdam(schedule, clip_norm=phase.clip_gradient_norm)
+    averaging = {"use_ema": True, "ema_momentum": phase.ema_momentum} if phase.ema_momentum else {}
+    return FusedAdam(schedule, clip_norm=phase.clip_gradient_norm, **averaging)

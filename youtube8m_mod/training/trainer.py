@@ -35,6 +35,7 @@ class TrainingOptions:
         skip_bad_records: count and skip bad records in place of stopping.
         accept_changed_data: go on with other training files than those that the run in the train_dir began with.
         eigenvalues: path of the PCA eigenvalues; None: a scale of one.
+        pretrained_checkpoint: of the train_dir that the run starts from; see `checkpoints.chosen_steps`.
         reader: `data.records.ReaderSettings` of the training records.
     """
 
@@ -45,6 +46,7 @@ class TrainingOptions:
     skip_bad_records: bool = False
     accept_changed_data: bool = False
     eigenvalues: str | None = None
+    pretrained_checkpoint: str = checkpoints.LAST
     reader: ReaderSettings = ReaderSettings()
 
     def __post_init__(self):
@@ -229,7 +231,12 @@ class Trainer:
         if self.run.started_from:
             anew = self.run.new_classes and checkpoints.of_classes
             started = checkpoints.restore_latest(
-                self.run.started_from, self.model, self.optimizer, carry_step=False, anew=anew
+                self.run.started_from,
+                self.model,
+                self.optimizer,
+                carry_step=False,
+                anew=anew,
+                choice=self.options.pretrained_checkpoint,
             )
             if started is None:
                 raise UserError(f"{self.run.started_from} holds no checkpoint to start from.")

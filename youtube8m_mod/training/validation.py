@@ -121,7 +121,7 @@ class Validation(RunCallback):
             self._function = tf.function(self._outputs, reduce_retracing=True)
         scorers = [_RatedScores() if self.run.phase.segments else _VideoScores() for _ in SCORERS]
         total, examples = {}, 0
-        with _unchanged_random_state(self.trainer.model):
+        with _unchanged_random_state(self.trainer.model), _averaged_weights(self.trainer):
             for batch in self.reader.read(self.run.phase.batch_size):
                 batch = {name: value for name, value in batch.items() if value.dtype != tf.string}
                 left = self.options.examples and self.options.examples - examples
@@ -247,6 +247,21 @@ class _RatedScores:
 
 def _leaves(output):
     return [leaf for child in output.children for leaf in _leaves(child)] or [output]
+
+
+@contextlib.contextmanager
+def _averaged_weights(trainer):
+    """Gives the model the averages of its weights, where training keeps them, and its own again."""
+    optimizer = trainer.optimizer
+    pairs = list(zip(trainer.model.trainable_variables, optimizer.model_averages)) if optimizer.use_ema else []
+    own = [variable.numpy() for variable, _ in pairs]
+    for variable, average in pairs:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, own):
+            variable.assign(value)
 
 
 @contextlib.contextmanager
