@@ -138,7 +138,7 @@ def test_predict_gives_probabilities():
         batch = batch_of(model, [3, 5], frames)
         expected = tf.sigmoid(folded.logits(**batch))
         np.testing.assert_allclose(folded.predict(**_tensors(batch)), expected, atol=1e-6, rtol=0)
-    assert folded.predict.experimental_get_tracing_count() <= 2  # The length became free at its second value.
+    assert folded._probabilities.experimental_get_tracing_count() <= 2  # The length became free at its second value.
 
 
 def test_wide_expansions_are_folded_away():
