@@ -112,4 +112,4 @@ def test_training_step(name, phase, branching, precision):
 def test_folded_inference(name, phase, branching, precision):
     model = fold(make_model(name, phase, "float32", branching), precision=precision)
     features, frames = tf.TensorSpec((None, None, 24), tf.uint8), tf.TensorSpec((None,), tf.int32)
-    assert not without_gpu_kernel(model.predict.get_concrete_function(features, frames, frames).graph)
+    assert not without_gpu_kernel(model._probabilities.get_concrete_function(features, frames, frames, None).graph)
