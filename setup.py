@@ -50,7 +50,7 @@ setup(
         # The engine beyond one process, in place of one of our own: it finds and reserves devices, knows at once of a
         # dead process or node, and does its work again elsewhere. One process needs none of it.
         "cluster": ["ray>=2.50"],
-        "parquet": ["pyarrow"],  # What pandas reads and writes Parquet with: --timeline_file, tables of features.
+        "parquet": ["pyarrow"],  # What pandas reads and writes Parquet with: --timeline_file, features of one's own.
         # hypothesis: property tests of ranking and metric. pytest-xdist: two files of tests at a time.
         # selenium: the page in a real browser, where Chromium and chromedriver are.
         # ruff: `make lint`; another minor version may lay the code out differently.
