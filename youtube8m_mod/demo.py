@@ -19,14 +19,15 @@ from youtube8m_mod.terminal import format_table
 FLAGS = flags.FLAGS
 MODEL = "mod_nextvlad_tiny"
 LEAF = "0/0"
+MAX_FRAMES = 40  # Of a video: two to four scenes still fit, and a step costs two thirds of one with 60.
 # A tiny model on little data wants larger steps than the paper's, fewer examples in each, and batch-norm averages that
 # settle in some hundred of them.
 PRETRAIN = {
     "batch_size": 50,
-    "num_epochs": 20,
+    "num_epochs": 10,
     "max_steps": None,
     "base_learning_rate": 5e-3,
-    "learning_rate_decay_examples": 12_000,
+    "learning_rate_decay_examples": 6_000,
     "dropout": 0.3,
     "batch_norm_momentum": 0.98,
 }
@@ -81,11 +82,14 @@ class Demo:
     def write_data(self):
         from youtube8m_mod.miniature.composition import Settings
 
-        self._say("python -m youtube8m_mod.miniature", output_dir=self.data_dir, bank=self.bank, seed=self.seed)
-        write_miniature(self.data_dir, Settings(seed=self.seed), self.bank)
+        self._say("python -m youtube8m_mod.miniature", **self._data_flags())
+        write_miniature(self.data_dir, Settings(seed=self.seed, max_frames=MAX_FRAMES), self.bank)
+
+    def _data_flags(self):
+        return {"output_dir": self.data_dir, "bank": self.bank, "seed": self.seed, "max_frames": MAX_FRAMES}
 
     def pretrain(self):
-        model = config.model_config(MODEL, {"num_classes": self.num_classes})
+        fields = {"num_classes": self.num_classes, "max_frames": MAX_FRAMES}
         self._say(
             "python train.py",
             train_data_pattern=f"{self.data_dir}/train*.tfrecord",
@@ -93,9 +97,11 @@ class Demo:
             model=MODEL,
             rgb_eigenvalues="none",
             seed=self.seed,
-            **_flags(PRETRAIN, num_classes=self.num_classes),
+            **_flags(PRETRAIN, **fields),
         )
-        self._train(model, config.phase_config("pretrain", PRETRAIN), self.pretrain_dir, "train")
+        self._train(
+            config.model_config(MODEL, fields), config.phase_config("pretrain", PRETRAIN), self.pretrain_dir, "train"
+        )
 
     def finetune(self):
         from youtube8m_mod.training.run import Run
