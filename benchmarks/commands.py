@@ -4,7 +4,7 @@
 
 Each checkout trains a video-level model for one step and finetunes it for one (their commands are the start of a
 training), then localises 100 videos of 200 to 300 frames with both. The checkouts take turns, so that a drifting
-machine touches all alike. Medians of seconds and of the peak of memory; the first inference with 8-bit weights converts them.
+machine touches all alike. Medians of seconds and of the peak of memory.
 """
 
 import argparse
