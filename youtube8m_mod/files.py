@@ -178,6 +178,26 @@ def write_file(path, mode="w"):
             raise
 
 
+@contextlib.contextmanager
+def write_folder(path):
+    """Yields a new folder that takes the place of `path` when the block ends well, and disappears otherwise.
+
+    It is a neighbour of `path`, which is renamed at the end. A folder that is there already is removed then.
+    """
+    path = expand(path).rstrip("/")
+    partial = f"{path}.partial-{uuid.uuid4().hex[:8]}"
+    try:
+        make_dirs(partial)
+        yield partial
+        if exists(path):
+            remove_tree(path)
+        rename(partial, path)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            remove_tree(partial)
+        raise
+
+
 def read_text(path):
     """The text in `path`; raises `UserError` where it is not UTF-8."""
     with open_file(path, "rb") as file:

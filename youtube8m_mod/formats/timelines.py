@@ -5,7 +5,6 @@ import io
 import os
 import re
 import urllib.parse
-import uuid
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -79,21 +78,13 @@ def _write_parquet(path, videos, names):
 
 
 def _write_tracks(path, videos, names):
-    folder = path.rstrip("/")
-    partial = f"{folder}.partial-{uuid.uuid4().hex[:8]}"
-    files.make_dirs(partial)
-    try:
+    with files.write_folder(path) as partial:
         for video_id, spans in videos:
-            # What no file name may hold, or would lead to another folder, as in an address; in ids some of it is.
-            name = urllib.parse.quote(video_id, safe="%")
-            with files.write_file(os.path.join(partial, f"{name}.vtt")) as file:
+            # What no file name may hold, or would lead to another folder, as in an address.
+            with files.write_file(os.path.join(partial, f"{urllib.parse.quote(video_id, safe='')}.vtt")) as file:
                 file.write(_track(spans, names))
-        if files.exists(folder):
-            _check_tracks(folder)
-            files.remove_tree(folder)
-        files.rename(partial, folder)
-    finally:
-        files.remove_tree(partial)
+        if files.exists(path):
+            _check_tracks(path)
 
 
 def _track(spans, names):

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-import uuid
 
 import tensorflow as tf
 
@@ -175,19 +174,11 @@ class Export:
 
 @contextlib.contextmanager
 def _appearing(output_dir):
-    """Yields a folder that appears as `output_dir` when the block ends well, and not at all otherwise."""
-    output_dir = output_dir.rstrip("/")
+    """`files.write_folder` of a folder that must be new."""
     check_new(output_dir)
-    partial = f"{output_dir}.partial-{uuid.uuid4().hex[:8]}"
-    try:
-        files.make_dirs(partial)
-        yield partial
+    with files.write_folder(output_dir) as folder:
+        yield folder
         check_new(output_dir)
-        files.rename(partial, output_dir)
-    except BaseException:
-        with contextlib.suppress(Exception):
-            files.remove_tree(partial)
-        raise
 
 
 def check_new(output_dir):
