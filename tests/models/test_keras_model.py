@@ -238,3 +238,17 @@ def test_errors_say_what_was_expected(arrays, eager):
         model.fit(features, verbose=0)
     with pytest.raises(ValueError, match='Expected a batch with "features", got labels'):
         model({"labels": labels})
+
+
+def test_replicas_of_a_last_batch_of_one_example(arrays, eager):
+    """One replica has nothing to do: its share is nothing, and what all share stays finite."""
+    features, labels, rated = (values[:5] for values in arrays)
+    placement = DataParallelPlacement(FOUR[:2])
+    with placement.variables():
+        optimizer = FusedAdam(1e-3)
+    model, alone = compiled(optimizer, placement), compiled()
+    arguments = dict(x=features, y=labels, sample_weight=rated, batch_size=4, verbose=0)
+    found, expected = (each.evaluate(**arguments) for each in (model, alone))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.isfinite(list(model.fit(**arguments).history.values())).all()
+    assert all(np.isfinite(variable).all() for variable in model.variables)

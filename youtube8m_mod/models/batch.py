@@ -45,3 +45,36 @@ def without_texts(data):
         return data
     kept = [name for name, spec in data.element_spec.items() if spec.dtype != tf.string]
     return data.map(lambda batch: {name: batch[name] for name in kept})
+
+
+class ReplicaPart:
+    """A replica's part of a batch; with one replica all of it.
+
+    A replica that gets nothing of a last batch takes an example of zeros, which counts nowhere: means of nothing would
+    poison what replicas share.
+
+    Attributes:
+        batch: with at least one example.
+        examples: how many there are, int32; 0 where that is the example of zeros.
+        share: of the whole batch: gradients of replicas are summed, each being that of a mean over its part.
+    """
+
+    def __init__(self, batch):
+        labels_of(batch)  # Says what is missing, before anything is computed.
+        self.batch, self.examples, self.share = batch, tf.shape(batch["labels"])[0], 1.0
+        self.alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        if not self.alone:
+            count = tf.cast(self.examples, tf.float32)
+            self.share = count / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+            missing = tf.cast(self.examples == 0, tf.int32)
+            self.batch = {
+                name: tf.pad(values, [[0, missing]] + [[0, 0]] * (len(values.shape) - 1))
+                for name, values in batch.items()
+                if values.dtype != tf.string  # Ids, which have no use here.
+            }
+
+    def scored(self, output):
+        """(labels, probabilities, label weights or None) of the examples that there are."""
+        labels, label_weights = labels_of(self.batch)
+        values = labels, output.probabilities, label_weights
+        return values if self.alone else tuple(v if v is None else v[: self.examples] for v in values)

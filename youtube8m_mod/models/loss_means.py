@@ -11,7 +11,7 @@ from youtube8m_mod.config import Recipe
 class LossMeans(keras.metrics.Metric):
     """Means of the loss terms over examples, and what a log shows of them.
 
-    Under a distribution strategy each replica's terms are averaged over replicas first.
+    Under a distribution strategy the terms are averaged over replicas first.
 
     Args:
         branching: of the tree.
@@ -28,19 +28,20 @@ class LossMeans(keras.metrics.Metric):
         self.means = self.add_variable((len(self.names),), name="means", **options)
         self.examples = self.add_variable((), name="examples", **options)
 
-    def update_state(self, terms, examples):
+    def update_state(self, terms, examples, share=1.0):
         """Takes the terms of a batch.
 
         Args:
             terms: {name: scalar}, means over the batch.
             examples: size of the batch.
+            share: of a replica: that of its batch in the whole.
         """
-        values = ops.stack([terms.get(name, 0.0) for name in self.names])
+        values = share * ops.stack([terms.get(name, 0.0) for name in self.names])
         examples = ops.cast(examples, "float32")
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            context = tf.distribute.get_replica_context()
-            values = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
-            examples = context.all_reduce(tf.distribute.ReduceOp.SUM, examples)
+            values, examples = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, [values, examples]
+            )
         self.examples.assign(self.examples + examples)
         self.means.assign(self.means + (values - self.means) * (examples / self.examples))
 

@@ -12,7 +12,7 @@ from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, Recipe
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
-from youtube8m_mod.models.batch import as_batch, labels_of, without_texts
+from youtube8m_mod.models.batch import ReplicaPart, as_batch, labels_of, without_texts
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
 from youtube8m_mod.overrides import from_dict, to_dict
@@ -193,34 +193,31 @@ class MOD(keras.Model):
         return super().predict(without_texts(x), *args, **kwargs)
 
     def train_step(self, data):
-        batch = as_batch(data)
-        terms, gradients, output = self.losses_and_gradients(batch)
+        part = ReplicaPart(as_batch(data))
+        terms, gradients, output = self.losses_and_gradients(part.batch, part.share)
         self.optimizer.apply(gradients, self.trainable_variables)
-        self.loss_means.update_state(terms, tf.shape(batch["labels"])[0])
-        if self.scored:
-            return self.loss_means.result()
-        return self._compiled_metrics(batch, output)
+        self.loss_means.update_state(terms, part.examples, part.share)
+        return self.loss_means.result() if self.scored else self.compute_metrics(data, *part.scored(output))
 
     def test_step(self, data):
-        batch = as_batch(data)
-        output = self.tree(batch, training=False)
-        terms = losses.tree_losses(output, *labels_of(batch), self.recipe)
+        part = ReplicaPart(as_batch(data))
+        output = self.tree(part.batch, training=False)
+        terms = losses.tree_losses(output, *labels_of(part.batch), self.recipe)
         for index in range(len(self.subtrees)):
             terms |= self._l2_term(index)
-        self.loss_means.update_state(terms, tf.shape(batch["labels"])[0])
+        self.loss_means.update_state(terms, part.examples, part.share)
         if not self.scored:
-            return self._compiled_metrics(batch, output)
-        labels, label_weights = labels_of(batch)
+            return self.compute_metrics(data, *part.scored(output))
         for score in self.scores:
-            score.update_state(labels, output.probabilities, label_weights)
+            score.update_state(*part.scored(output))
         return self.get_metrics_result()
 
-    def _compiled_metrics(self, batch, output):
-        labels, label_weights = labels_of(batch)
-        return self.compute_metrics(batch, labels, output.probabilities, label_weights)
-
-    def losses_and_gradients(self, batch):
+    def losses_and_gradients(self, batch, share=1.0):
         """Loss terms of a batch, the gradients of their weighted sum, and the scores that they are losses of.
+
+        Args:
+            batch: a dict with labels; see `as_batch`.
+            share: factor of the sum: of a replica, its share of the whole batch.
 
         Returns:
             ({name of a term: scalar}, gradients in the order of `trainable_variables`, `NodeOutput` of the root).
@@ -228,7 +225,7 @@ class MOD(keras.Model):
         scaled = self._scaled_frames(batch)
         labels = self._once_a_device(lambda: labels_of(batch))
         forwards = [
-            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index))
+            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index), share)
             for index in range(len(self.subtrees))
         ]
         terms = {name: value for forward in forwards for name, value in forward.terms.items()}
@@ -236,27 +233,27 @@ class MOD(keras.Model):
         if not self.config.branching:
             return terms, self._subtree_gradients(forwards, [None]), outputs[0]
         root_terms, root_gradients, logit_gradients, output = self._root_forward_and_gradients(
-            scaled(0), outputs, labels(0)
+            scaled(0), outputs, labels(0), share
         )
         return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
 
-    def _subtree_forward(self, index, frames, num_frames, labels):
+    def _subtree_forward(self, index, frames, num_frames, labels, share):
         """Forward pass and own losses of a subtree, under a tape of its own on its device."""
         subtree = self.subtrees[index]
         with self.placement.subtree(index), tf.GradientTape() as tape:
             output = subtree(frames, num_frames, training=True)
             terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index)) | self._l2_term(index)
-            total = self._replica_share * losses.total_loss(terms, self.recipe, self._distillation_factor())
+            total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
         return _Forward(output, terms, total, tape)
 
-    def _root_forward_and_gradients(self, frames, outputs, labels):
+    def _root_forward_and_gradients(self, frames, outputs, labels, share):
         """(loss terms, gradients of the root's mixing net, gradients of the subtrees' logits, `NodeOutput`)."""
         logits = [output.logits for output in outputs]
         with self.placement.root(), tf.GradientTape() as tape:
             tape.watch(logits)
             output = self.root.mix(frames, outputs, training=True)
             terms = losses.node_losses(output, *labels, self.recipe)
-            total = self._replica_share * losses.total_loss(terms, self.recipe, self._distillation_factor())
+            total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
             variables = [variable.value for variable in self.root.mixing.trainable_variables]
             gradients, logit_gradients = tape.gradient(total, (variables, logits))
         return terms, list(gradients), logit_gradients, output
@@ -290,11 +287,6 @@ class MOD(keras.Model):
     def _distillation_factor(self):
         """The factor of the distillation's weight at this step; None where the recipe has no schedule."""
         return distillation.schedule(self.optimizer.iterations, self.recipe) if self.compiled else None
-
-    @property
-    def _replica_share(self):
-        """Gradients of replicas are summed; each replica's loss is a mean over its own part of the batch."""
-        return 1 / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _scaled_frames(self, batch):
         """A function from a subtree's number to its scaled frames; what travels to a device are the raw bytes."""
