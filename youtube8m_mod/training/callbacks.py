@@ -86,6 +86,7 @@ class HistoryLog(RunCallback):
         self.averages, self.interval = self.history.last, Interval(state["interval"])
 
     def on_train_batch_end(self, batch, logs=None):
+        logs = {"loss": logs["loss"]} | logs  # Keras sorts them.
         self.interval.add(logs, len(self.trainer.batch["labels"]))
         if self.trainer.state["step"] % self.trainer.options.log_steps == 0 or self.scores:
             self._write(self.scores)

@@ -207,13 +207,12 @@ class Trainer:
     def _take_step(self, number):
         """One step with the batch; returns its losses as a dict of numbers."""
         try:
-            logs = {name: float(value) for name, value in self.step(self.batch).items()}
+            return {name: float(value) for name, value in self.step(self.batch).items()}
         except tf.errors.ResourceExhaustedError as error:
             raise UserError(
                 f"Memory is short at step {number}: {error.message.splitlines()[0]}; a smaller --batch_size or more "
                 "devices may help."
             ) from error
-        return {"loss": logs.pop("loss")} | logs  # TensorFlow's functions sort what they return.
 
     def _train_step(self, batch):
         self.model.reset_metrics()  # The logs are those of the step.
