@@ -14,7 +14,8 @@ from youtube8m_mod.evaluation.video_metrics import video_scores
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
-from youtube8m_mod.training.validation import Validation, ValidationOptions
+from youtube8m_mod.training.validation import Scorer, Validation, ValidationOptions
+from youtube8m_mod.training.watch import watch
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though")  # The data's functions stay graphs.
 TREE = dict(name="mix_nextvlad_tiny", model=("branching=2",))
@@ -148,14 +149,31 @@ def test_killed_and_resumed_it_is_as_if_never_interrupted(data, tmp_path):
     tiny.assert_same(tiny.stored(tmp_path / "whole", 8), tiny.stored(tmp_path / "cut", 8))
 
 
-def test_so_many_examples(data, tmp_path, eager):
+def test_so_many_examples(data, tmp_path):
     trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=1), validation=held_out(data, examples=5))
     seen = []
-    trainer.validation._outputs = lambda batch: (
-        seen.append(len(batch["labels"])) or Validation._outputs(trainer.validation, batch)
-    )
-    trainer.train()
+    scorer = Scorer(trainer.model, trainer.run, trainer.validation.reader, examples=5)
+    function = scorer._function
+    scorer._function = lambda batch: seen.append(len(batch["labels"])) or function(batch)
+    scorer()
     assert sum(seen) == 5
+    trainer.lock.release()
+
+
+def test_every_checkpoint_is_scored_from_beside(data, tmp_path, capsys):
+    """As the run itself scored them; one that training removes meanwhile is passed over."""
+    run = tiny.run(max_steps=4)
+    options = held_out(data)
+    tiny.trainer(data, tmp_path / "run", run, validation=options, checkpoint_steps=2).train()
+    rows = watch(str(tmp_path / "run"), options, str(tmp_path / "scores.json"), once=True)
+    inside = read_history(str(tmp_path / "run"))
+    assert [row["step"] for row in rows] == [2, 4]
+    for row in rows:
+        line = next(line for line in inside if line["step"] == row["step"])
+        for name in ("loss", "root_gap", "leaf_perr", "average_hit_at_1"):
+            assert row[name] == pytest.approx(line[f"val_{name}"], abs=1e-6)
+    assert json.loads((tmp_path / "scores.json").read_text()) == rows
+    assert (tmp_path / "run" / "eval").is_dir()
 
 
 @pytest.mark.parametrize(

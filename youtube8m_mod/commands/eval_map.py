@@ -42,12 +42,25 @@ def define_flags():
     flags.DEFINE_string("plots", None, "Folder for pictures.")
     flags.DEFINE_string("label_names", None, "Names of the classes: the dataset's vocabulary.csv, or one a line.")
     flags.DEFINE_string("video_predictions_file", None, "Video predictions (VideoId,LabelConfidencePairs).")
+    flags.DEFINE_string(
+        "train_dir", None, "In place of files: score the checkpoints of a training on --eval_data_pattern."
+    )
+    flags.DEFINE_bool("watch", False, "With --train_dir: go on with every checkpoint that appears.")
+    flags.DEFINE_float("watch_timeout", None, "End --watch after so many seconds without a new checkpoint.")
+    flags.DEFINE_integer("eval_examples", None, "With --train_dir: score so many examples (default: all).")
     define_dataset_flags(reads_features=False)
 
 
 def main(_):
+    if FLAGS.train_dir:
+        score_checkpoints()
+        return
+    if given := [name for name in ("watch", "watch_timeout", "eval_examples") if FLAGS[name].present]:
+        raise UserError(f"--{given[0]} goes with --train_dir, whose checkpoints are scored.")
     if not (FLAGS.submission_file or FLAGS.video_predictions_file):
-        raise UserError("--submission_file or --video_predictions_file must name what is to be scored.")
+        raise UserError(
+            "--submission_file or --video_predictions_file must name what is to be scored, or --train_dir a training."
+        )
     if given := dataset(eval_data_pattern="test"):
         FLAGS.set_default("num_classes", given.num_classes)
         FLAGS.set_default("label_names", given.path(given.label_names))
@@ -66,6 +79,25 @@ def main(_):
         from youtube8m_mod import files
 
         files.write_json(FLAGS.output_file, results)
+
+
+def score_checkpoints():
+    """Scores the checkpoints of a training; with --watch each new one."""
+    if other := [name for name in ("submission_file", "video_predictions_file") if FLAGS[name].present]:
+        raise UserError(f"--train_dir and --{other[0]} exclude each other: score checkpoints or files.")
+    if not FLAGS.eval_data_pattern:
+        raise UserError("--train_dir needs --eval_data_pattern, the held-out records that are scored.")
+    if FLAGS.watch_timeout is not None and not FLAGS.watch:
+        raise UserError("--watch_timeout goes with --watch.")
+    from youtube8m_mod.terminal import format_table
+    from youtube8m_mod.training.validation import ValidationOptions
+    from youtube8m_mod.training.watch import watch
+
+    options = ValidationOptions(FLAGS.eval_data_pattern, examples=FLAGS.eval_examples)
+    rows = watch(FLAGS.train_dir, options, FLAGS.output_file, once=not FLAGS.watch, timeout=FLAGS.watch_timeout)
+    if not rows:
+        raise UserError(f"{FLAGS.train_dir} holds no checkpoint that can be scored.")
+    print(format_table(rows))
 
 
 def score_submission():

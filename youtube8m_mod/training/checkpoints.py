@@ -343,8 +343,13 @@ def load_model(train_dir, placement=None, frames=None, precision=None, checkpoin
     if checkpoint == LAST and not run.phase.ema_momentum:
         restore_latest(train_dir, model)
     else:
-        read_chosen(train_dir, checkpoint, lambda prefixes, state: _assign(model, prefixes, averages=True))
+        restore_weights(train_dir, model, checkpoint)
     return model, run
+
+
+def restore_weights(train_dir, model, choice):
+    """Gives a model the weights of another checkpoint of its run, as `load_model` does."""
+    read_chosen(train_dir, choice, lambda prefixes, state: _assign(model, prefixes, averages=True))
 
 
 def _assign(model, prefixes, averages=False, anew=None):

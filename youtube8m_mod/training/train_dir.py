@@ -10,7 +10,7 @@ from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.run import Run
 
 # Of a train_dir, to be removed in this order: while there are checkpoints, there is a run.json.
-CONTENTS = ("checkpoint-*", "partial-*", "best.json", "history.jsonl", "events", "placement.json", "run.json")
+CONTENTS = ("checkpoint-*", "partial-*", "best.json", "history.jsonl", "events", "eval", "placement.json", "run.json")
 
 
 def prepare(run, train_dir, options, data_paths=None):

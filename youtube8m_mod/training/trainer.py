@@ -18,6 +18,7 @@ from youtube8m_mod.training import callbacks as run_callbacks
 from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import Interval
 from youtube8m_mod.training.optimizer import optimizer_of
+from youtube8m_mod.training.tensorboard import TensorBoardDetails
 from youtube8m_mod.training.train_dir import note_start, prepare
 from youtube8m_mod.training.validation import KeepBest, Validation
 
@@ -127,6 +128,7 @@ class Trainer:
             self.log,
             *([KeepBest(self.validation)] if self.validation else []),
             run_callbacks.ProgressLine(self.log),
+            *([TensorBoardDetails()] if run.model.pooling == "nextvlad" else []),  # A bag of frames draws at random.
             *callbacks,
             run_callbacks.StopOnSignal(),
             run_callbacks.Checkpoints(),

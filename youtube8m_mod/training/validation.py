@@ -83,7 +83,7 @@ class Validation(RunCallback):
         )
         self.scores = self.best = None
         self.seconds, self.waited = 0.0, 0
-        self._function = None
+        self._scorer = None
 
     def on_train_begin(self, logs=None):
         state = self.trainer.state
@@ -117,42 +117,10 @@ class Validation(RunCallback):
 
     def evaluate(self):
         """{"val_<name>": value} of the model as it is now."""
-        if self._function is None:
-            self._function = tf.function(self._outputs, reduce_retracing=True)
-        scorers = [_RatedScores() if self.run.phase.segments else _VideoScores() for _ in SCORERS]
-        total, examples = {}, 0
+        if self._scorer is None:
+            self._scorer = Scorer(self.trainer.model, self.run, self.reader, self.options.examples)
         with _unchanged_random_state(self.trainer.model), _averaged_weights(self.trainer):
-            for batch in self.reader.read(self.run.phase.batch_size):
-                batch = {name: value for name, value in batch.items() if value.dtype != tf.string}
-                left = self.options.examples and self.options.examples - examples
-                if left and left < len(batch["labels"]):
-                    batch = {name: value[:left] for name, value in batch.items()}
-                count = len(batch["labels"])
-                terms, probabilities = self._function(batch)
-                for name, value in terms.items():
-                    total[name] = total.get(name, 0.0) + count * float(value)
-                labels, weights = labels_of(batch)
-                for scorer, values in zip(scorers, probabilities):
-                    scorer.update(labels, values, weights)
-                examples += count
-                if self.options.examples and examples >= self.options.examples:
-                    break
-        if not examples:
-            raise UserError(f"--eval_data_pattern={self.options.data_pattern} holds no example to validate on.")
-        loss = losses.total_loss({name: value / examples for name, value in total.items()}, self.trainer.model.recipe)
-        scores = {"val_loss": float(loss)}
-        for name, scorer in zip(SCORERS, scorers):
-            scores |= {f"val_{name}_{metric}": value for metric, value in scorer.result().items()}
-        return scores
-
-    def _outputs(self, batch):
-        """(loss terms without L2, probabilities of the root, the first leaf and the average of the leaves)."""
-        model = self.trainer.model
-        output = model.tree(batch, training=False)
-        leaves = _leaves(output)
-        average = ops.sigmoid(sum(leaf.logits for leaf in leaves) / len(leaves))
-        terms = losses.tree_losses(output, *labels_of(batch), model.recipe)
-        return terms, (output.probabilities, leaves[0].probabilities, average)
+            return {f"val_{name}": value for name, value in self._scorer().items()}
 
     def _score(self):
         started = time.monotonic()
@@ -205,6 +173,58 @@ class KeepBest(RunCallback):
 
     def on_train_end(self, logs=None):
         self.on_train_batch_end(None)
+
+
+class Scorer:
+    """Scores held-out records: the root, the first leaf, and the plain average of the leaves, in one pass.
+
+    Args:
+        model: a `MOD`.
+        run: its `Run`.
+        reader: a `Reader` of the records.
+        examples: score so many, the first of the files; None: all.
+
+    Returns (of a call):
+        {"loss": of the recipe, without L2; "<scorer>_<metric>": value}, scorers as in `SCORERS`.
+    """
+
+    def __init__(self, model, run, reader, examples=None):
+        self.model, self.run, self.reader, self.examples = model, run, reader, examples
+        self._function = tf.function(self._outputs, reduce_retracing=True)
+
+    def __call__(self):
+        scorers = [_RatedScores() if self.run.phase.segments else _VideoScores() for _ in SCORERS]
+        total, examples = {}, 0
+        for batch in self.reader.read(self.run.phase.batch_size):
+            batch = {name: value for name, value in batch.items() if value.dtype != tf.string}
+            left = self.examples and self.examples - examples
+            if left and left < len(batch["labels"]):
+                batch = {name: value[:left] for name, value in batch.items()}
+            count = len(batch["labels"])
+            terms, probabilities = self._function(batch)
+            for name, value in terms.items():
+                total[name] = total.get(name, 0.0) + count * float(value)
+            labels, weights = labels_of(batch)
+            for scorer, values in zip(scorers, probabilities):
+                scorer.update(labels, values, weights)
+            examples += count
+            if self.examples and examples >= self.examples:
+                break
+        if not examples:
+            raise UserError(f"--eval_data_pattern: {', '.join(self.reader.paths[:3])} hold no example to score.")
+        loss = losses.total_loss({name: value / examples for name, value in total.items()}, self.model.recipe)
+        scores = {"loss": float(loss)}
+        for name, scorer in zip(SCORERS, scorers):
+            scores |= {f"{name}_{metric}": value for metric, value in scorer.result().items()}
+        return scores
+
+    def _outputs(self, batch):
+        """(loss terms without L2, probabilities of the root, the first leaf and the average of the leaves)."""
+        output = self.model.tree(batch, training=False)
+        leaves = _leaves(output)
+        average = ops.sigmoid(sum(leaf.logits for leaf in leaves) / len(leaves))
+        terms = losses.tree_losses(output, *labels_of(batch), self.model.recipe)
+        return terms, (output.probabilities, leaves[0].probabilities, average)
 
 
 class _VideoScores:
