@@ -32,6 +32,9 @@ def test_names_are_loaded_when_used():
 def test_name(name):
     value = getattr(youtube8m_mod, name)
     assert name in dir(youtube8m_mod)
+    if isinstance(value, dict):  # A table of named configurations.
+        assert all(own.name == key for key, own in value.items()) and value
+        return
     module = getattr(value, "__module__", None) or value.__name__
     assert module.startswith("youtube8m_mod.")
     assert value.__doc__, "a public name has a docstring"
