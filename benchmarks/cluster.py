@@ -174,7 +174,7 @@ def empty_tasks(folder, address):
         def load(self, *_):
             rng = np.random.default_rng(0)
             state = {"scores": rng.random(200_000, np.float32), "codes": rng.integers(0, 9999, 200_000, np.uint32)}
-            self.piece = Piece(state, {}, {})
+            self.piece = Piece(state, {}, {}, [])
 
         def localize(self, _):
             return self.piece
