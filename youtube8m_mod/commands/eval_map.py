@@ -53,6 +53,7 @@ def define_flags():
 
 def main(_):
     if FLAGS.train_dir:
+        dataset(eval_data_pattern="validate")
         score_checkpoints()
         return
     if given := [name for name in ("watch", "watch_timeout", "eval_examples") if FLAGS[name].present]:
@@ -89,11 +90,14 @@ def score_checkpoints():
         raise UserError("--train_dir needs --eval_data_pattern, the held-out records that are scored.")
     if FLAGS.watch_timeout is not None and not FLAGS.watch:
         raise UserError("--watch_timeout goes with --watch.")
+    from youtube8m_mod.data.records import ReaderSettings
     from youtube8m_mod.terminal import format_table
     from youtube8m_mod.training.validation import ValidationOptions
     from youtube8m_mod.training.watch import watch
 
-    options = ValidationOptions(FLAGS.eval_data_pattern, examples=FLAGS.eval_examples)
+    options = ValidationOptions(
+        FLAGS.eval_data_pattern, examples=FLAGS.eval_examples, reader=ReaderSettings(record_keys())
+    )
     rows = watch(FLAGS.train_dir, options, FLAGS.output_file, once=not FLAGS.watch, timeout=FLAGS.watch_timeout)
     if not rows:
         raise UserError(f"{FLAGS.train_dir} holds no checkpoint that can be scored.")

@@ -112,7 +112,9 @@ def validation_options():
             raise UserError(f"--{given[0]} needs --eval_data_pattern, the held-out records that are scored.")
         return None
     values = {name.removeprefix("eval_"): FLAGS[name].value for name in names}
-    return ValidationOptions(FLAGS.eval_data_pattern, **values, skip_bad_records=FLAGS.skip_bad_records)
+    return ValidationOptions(
+        FLAGS.eval_data_pattern, **values, skip_bad_records=FLAGS.skip_bad_records, reader=reader_settings()
+    )
 
 
 def train(run, options):

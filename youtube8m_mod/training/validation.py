@@ -11,6 +11,7 @@ from keras import ops
 
 from youtube8m_mod import files, losses
 from youtube8m_mod.data.reader import Reader
+from youtube8m_mod.data.records import ReaderSettings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
 from youtube8m_mod.metrics.average_precision import ranked_average_precision
@@ -36,6 +37,7 @@ class ValidationOptions:
             a metric of the phase ("gap", "hit_at_1", "perr"; "map", "bce" in finetuning); None: the root's GAP or MAP.
         patience: stop after so many validations without a better score; None: never.
         skip_bad_records: count and skip bad records in place of stopping.
+        reader: `data.records.ReaderSettings` of the held-out records.
     """
 
     data_pattern: str
@@ -44,6 +46,7 @@ class ValidationOptions:
     best_metric: str | None = None
     patience: int | None = None
     skip_bad_records: bool = False
+    reader: ReaderSettings = ReaderSettings()
 
     def __post_init__(self):
         for name in ("steps", "examples", "patience"):
@@ -78,9 +81,7 @@ class Validation(RunCallback):
         self.best_name = options.best_metric or f"root_{self.metric_names[0]}"
         if self.best_name not in names:
             raise UserError(f"--best_metric must be one of {', '.join(names)}, got {self.best_name}.")
-        self.reader = Reader(
-            options.data_pattern, run.model, segments=phase.segments, skip_bad_records=options.skip_bad_records
-        )
+        self.reader = held_out_reader(run, options)
         self.scores = self.best = None
         self.seconds, self.waited = 0.0, 0
         self._scorer = None
@@ -173,6 +174,17 @@ class KeepBest(RunCallback):
 
     def on_train_end(self, logs=None):
         self.on_train_batch_end(None)
+
+
+def held_out_reader(run, options):
+    """The `Reader` of the held-out records of `ValidationOptions`."""
+    return Reader(
+        options.data_pattern,
+        run.model,
+        segments=run.phase.segments,
+        skip_bad_records=options.skip_bad_records,
+        settings=options.reader,
+    )
 
 
 class Scorer:

@@ -5,12 +5,11 @@ import time
 import tensorflow as tf
 
 from youtube8m_mod import files
-from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.terminal import format_table, progress
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.run import Run
-from youtube8m_mod.training.validation import Scorer
+from youtube8m_mod.training.validation import Scorer, held_out_reader
 
 _SECONDS = 10  # Between two looks at the train_dir.
 
@@ -31,9 +30,7 @@ def watch(train_dir, options, output_file=None, once=False, timeout=None):
         the list.
     """
     run = Run.load(train_dir)
-    reader = Reader(
-        options.data_pattern, run.model, segments=run.phase.segments, skip_bad_records=options.skip_bad_records
-    )
+    reader = held_out_reader(run, options)
     rows, seen, last, scorer = [], set(), time.monotonic(), None
     writer = tf.summary.create_file_writer(f"{train_dir}/eval")
     with progress(unit="checkpoint", description="eval") as bar:
