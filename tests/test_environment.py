@@ -117,7 +117,11 @@ def test_a_command_that_uses_tensorflow_prints_its_own_words_only(tmp_path):
     command = [sys.executable, "-m", "youtube8m_mod.data.check", f"--data_pattern={tmp_path}/*.tfrecord"]
     (tmp_path / "a.tfrecord").write_bytes(b"no records")
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
-    assert (done.returncode, done.stderr) == (1, "error: The 1 files hold no record that can be read.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f'error: {tmp_path}/a.tfrecord, record 0: it is not a TFRecord file but text that begins with "no records": '
+        "name the shards alone, for instance with *.tfrecord.\n",
+    )
 
 
 @pytest.mark.parametrize(

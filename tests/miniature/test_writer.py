@@ -202,9 +202,9 @@ def test_bad_flags(tmp_path):
     with pytest.raises(UserError, match="no-such-bank"):
         write(tmp_path / "a", f"--bank={tmp_path}/no-such-bank*")
     with pytest.raises(UserError, match='train_videos must be int, got "many"'):
-        write(tmp_path / "b", "--train_videos=many")
+        command_line.call(__main__, [f"--output_dir={tmp_path / 'b'}", "--train_videos=many"])
     with pytest.raises(UserError, match="num_classes must be at least 30"):
-        write(tmp_path / "c", "--num_classes=5")
+        command_line.call(__main__, [f"--output_dir={tmp_path / 'c'}", "--num_classes=5"])
 
 
 def test_every_setting_is_a_flag_with_a_default():

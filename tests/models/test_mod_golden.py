@@ -203,7 +203,7 @@ def _rows(case, order):
 
 
 def _check_norms(case, gradients, key, step, close):
-    norms, rows = golden_models.gradient_norms(gradients, case.info["grad_order"]), _rows(case, "grad_order")
+    norms, rows = golden_models.norms([gradients[name] for name in case.info["grad_order"]]), _rows(case, "grad_order")
     close(ITEM, key, norms[rows], case.array("train", step, key)[rows], **NORMS)
 
 

@@ -179,7 +179,7 @@ def damage(path, offset):
                 if not offset and not _compressed_layout(path, total, form).count:
                     return "not a TFRecord", f"it is not a TFRecord file but a {kind} file of something else"
                 return "corrupt", f"its {kind} data are damaged or cut off after {offset:,} bytes of records"
-        if not offset and len(head) == _HEADER_BYTES and not _is_header(head):
+        if not offset and not _is_header(head) and (len(head) == _HEADER_BYTES or _description(head)):
             what = _description(head + file.read(500))
             return "not a TFRecord", "it is not a TFRecord file" + (
                 f" but {what}" if what else ", or its first bytes are damaged: their checksum is wrong"

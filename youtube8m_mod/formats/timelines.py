@@ -81,7 +81,7 @@ def _write_tracks(path, videos, names):
     with files.write_folder(path) as partial:
         for video_id, spans in videos:
             # What no file name may hold, or would lead to another folder, as in an address.
-            with files.write_file(os.path.join(partial, f"{urllib.parse.quote(video_id, safe='')}.vtt")) as file:
+            with files.write_file(os.path.join(partial, f"{urllib.parse.quote(video_id, safe='%')}.vtt")) as file:
                 file.write(_track(spans, names))
         if files.exists(path):
             _check_tracks(path)

@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 
+from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
 
@@ -231,7 +232,8 @@ class RecordBank:
 def _read_scenes(pattern, settings):
     from youtube8m_mod.data.reader import Reader  # Loads TensorFlow.
 
-    reader = Reader(pattern, settings)
+    fields = {name: getattr(settings, name) for name in ("feature_names", "feature_sizes", "num_classes")}
+    reader = Reader(pattern, ModelConfig("bank", pooling="dbof", clip_features=False, **fields))
     if reader.spec.kind != records.VIDEO_LEVEL:
         raise UserError(f'--bank: "{pattern}" must match video-level records, got {reader.spec.kind} ones.')
     for batch in reader.read(256):
