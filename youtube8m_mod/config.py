@@ -8,7 +8,7 @@ import math
 import re
 
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.overrides import check_types, override
+from youtube8m_mod.overrides import Overrides, check_types, override
 
 SEGMENT_FRAMES = 5  # A rated segment is 5 s long, one frame a second (section 4.1.2).
 DATASET_SITE = "https://research.google.com/youtube8m/download.html"
@@ -83,7 +83,7 @@ class ModelConfig:
                     )
 
     @property
-    def streams(self):
+    def streams(self) -> tuple[tuple[str, int, int, int], ...]:
         """(name, size, groups, clusters) of each feature: K, G for the first, K/2, G/2 for the others (Fig. 5)."""
         return tuple(
             (name, size, self.groups if i == 0 else self.groups // 2, self.clusters if i == 0 else self.clusters // 2)
@@ -91,17 +91,17 @@ class ModelConfig:
         )
 
     @property
-    def feature_size(self):
+    def feature_size(self) -> int:
         """Width of a frame: all features side by side."""
         return sum(self.feature_sizes)
 
     @property
-    def whitened_size(self):
+    def whitened_size(self) -> int:
         """Leading values of a frame that are de-whitened: the first feature; "dbof" reads them as they are."""
         return self.feature_sizes[0] if self.pooling == "nextvlad" else 0
 
     @property
-    def num_leaves(self):
+    def num_leaves(self) -> int:
         return math.prod(self.branching)
 
 
@@ -151,11 +151,11 @@ class Recipe:
                 f"{self.distillation_ramp_steps} and {self.distillation_last_step}."
             )
 
-    def temperature_at(self, level):
+    def temperature_at(self, level: int) -> float:
         """T of the distillation into the students of a level; 0: they are not distilled into."""
         return self.temperature if level > 1 or self.root_temperature is None else self.root_temperature
 
-    def distillation_weight_at(self, level):
+    def distillation_weight_at(self, level: int) -> float:
         """lambda of the distillation into the students of a level: `distillation_weight`, or T^2 (Eq. 6)."""
         weight = self.distillation_weight
         if level == 1 and self.root_distillation_weight is not None:
@@ -206,7 +206,7 @@ class PhaseConfig(Recipe):
         if not 0 <= self.ema_momentum < 1:
             raise UserError(f"ema_momentum must be in [0, 1), got {self.ema_momentum}.")
 
-    def frames(self, model):
+    def frames(self, model: ModelConfig) -> int:
         """Frames of an example for a `ModelConfig`: those of a segment, or of a whole video."""
         return SEGMENT_FRAMES if self.segments else model.max_frames
 
@@ -270,12 +270,12 @@ PHASES = {
 }
 
 
-def model_config(name, overrides=()):
+def model_config(name: str, overrides: Overrides = ()) -> ModelConfig:
     """The named model with fields replaced; see `override`."""
     return override(_lookup(MODELS, name, "model"), overrides)
 
 
-def phase_config(name, overrides=()):
+def phase_config(name: str, overrides: Overrides = ()) -> PhaseConfig:
     """The named phase with fields replaced; see `override`."""
     return override(_lookup(PHASES, name, "phase"), overrides)
 

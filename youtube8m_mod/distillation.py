@@ -7,10 +7,15 @@ import math
 
 from keras import ops
 
+from youtube8m_mod.config import Recipe
+from youtube8m_mod.tree import Tensor
+
 KINDS = ("softmax", "binary", "relation")
 
 
-def softmax_divergence(teacher_logits, student_logits, temperature, classes=None):
+def softmax_divergence(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: float, classes: Tensor | None = None
+) -> Tensor:
     """KL(Soft(teacher, T) || Soft(student, T)), Soft(z, T) = softmax(z / T) (Eq. 6, 7).
 
     Args:
@@ -32,7 +37,9 @@ def softmax_divergence(teacher_logits, student_logits, temperature, classes=None
     return ops.sum(teacher * (ops.log(teacher + 1e-8) - ops.log(student + 1e-8)), axis=1)
 
 
-def binary_divergence(teacher_logits, student_logits, temperature, classes=None):
+def binary_divergence(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: float, classes: Tensor | None = None
+) -> Tensor:
     """sum_c KL(Bern(sigmoid(z_t / T)) || Bern(sigmoid(z_s / T))), for labels that do not exclude each other.
 
     With s(z) = log(1 + e^z), the divergence of a class is p_t (z_t - z_s) + s(z_s) - s(z_t) (logits over T), which
@@ -45,7 +52,9 @@ def binary_divergence(teacher_logits, student_logits, temperature, classes=None)
     return ops.sum(terms if classes is None else terms * classes, axis=1)
 
 
-def relation_divergence(teacher_logits, student_logits, temperature, classes=None):
+def relation_divergence(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: float, classes: Tensor | None = None
+) -> Tensor:
     """1 - Pearson's correlation of probabilities, over the classes of an example and over the batch of a class.
 
     The sum of both, the second as its mean over classes; probabilities are sigmoid(z / T). DIST: T. Huang et al.,
@@ -75,7 +84,7 @@ def _correlation(x, y, weights, axis):
 _DIVERGENCES = dict(zip(KINDS, (softmax_divergence, binary_divergence, relation_divergence)))
 
 
-def standardized(logits):
+def standardized(logits: Tensor) -> Tensor:
     """(z - mean) / standard deviation over the classes of an example: only their relations are taught.
 
     Logit standardisation: S. Sun et al., CVPR 2024, https://arxiv.org/abs/2403.01427.
@@ -84,7 +93,7 @@ def standardized(logits):
     return centred * ops.rsqrt(ops.mean(ops.square(centred), axis=1, keepdims=True) + 1e-14)
 
 
-def without_child(mixed_logits, child_logits, weights, index):
+def without_child(mixed_logits: Tensor, child_logits: Tensor, weights: Tensor, index: int) -> Tensor:
     """The mixture of the other children: (z - w_i z_i) / (1 - w_i), so that a child does not teach itself.
 
     As in OKDDip, where a student learns from its peers only: D. Chen et al., AAAI 2020,
@@ -99,7 +108,7 @@ def without_child(mixed_logits, child_logits, weights, index):
     return (mixed_logits - share * child_logits) / ops.maximum(1 - share, 1e-3)
 
 
-def chosen_classes(choice, teacher_logits, label_weights=None):
+def chosen_classes(choice: str, teacher_logits: Tensor, label_weights: Tensor | None = None) -> Tensor | None:
     """The classes that are distilled, as a mask `(batch, classes)` or `(1, classes)`; None: all.
 
     Args:
@@ -124,7 +133,15 @@ def chosen_classes(choice, teacher_logits, label_weights=None):
     return ops.cast([[float(number in listed) for number in range(num_classes)]], teacher_logits.dtype)
 
 
-def distillation_per_example(teacher, student, weights, index, recipe, level, label_weights=None):
+def distillation_per_example(
+    teacher: Tensor,
+    student: Tensor,
+    weights: Tensor,
+    index: int,
+    recipe: Recipe,
+    level: int,
+    label_weights: Tensor | None = None,
+) -> Tensor:
     """The distillation loss of one teacher and one student for each example, before its weight: `(batch,)`.
 
     Args:
@@ -145,7 +162,7 @@ def distillation_per_example(teacher, student, weights, index, recipe, level, la
     return _DIVERGENCES[recipe.distillation](teacher, student, recipe.temperature_at(level), classes)
 
 
-def schedule(step, recipe):
+def schedule(step: Tensor, recipe: Recipe) -> Tensor | None:
     """The factor of all distillation weights at a step; None where it is always 1.
 
     It rises as exp(-5 (1 - t / R)^2) over the first R = `distillation_ramp_steps` steps (ONE: X. Lan et al., NeurIPS

@@ -1,6 +1,8 @@
 """Errors that a user can cause, and how a command reports them."""
 
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from absl import logging
 
@@ -16,7 +18,7 @@ class UserError(Exception):
     anything: it is shown on one line, without control characters, and cut short where it is long.
     """
 
-    def __init__(self, message):
+    def __init__(self, message: object):
         text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(message))
         super().__init__(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-300:]}")
 
@@ -28,18 +30,18 @@ class Stopped(UserError):
         number: of the signal; the exit code is 128 more, as a shell reports it.
     """
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int):
         super().__init__(message)
         self.exit_code = 128 + number
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or the name of its type where it has none."""
     text = str(getattr(error, "message", None) or error).strip() or type(error).__name__
     return text.splitlines()[0]
 
 
-def run_main(main, *args):
+def run_main(main: Callable[..., int | None], *args: Any) -> NoReturn:
     """Runs `main(*args)` as a command and exits.
 
     A `UserError` ends with exit code 1 and its sentence on stderr, without a traceback; Ctrl-C with 130, `Stopped` with

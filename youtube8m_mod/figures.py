@@ -6,7 +6,7 @@ loaded by the first figure.
 
 import numpy as np
 
-# Paul Tol's "bright": told apart by the colour-blind, too.
+# Paul Tol's "bright": distinguishable for the colour-blind, too.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")
 TRUTH = COLOURS[1]  # What is true, beside what a model says.
 GOOD, BAD, QUIET = COLOURS[0], COLOURS[1], "#777777"

@@ -15,30 +15,34 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
 
 from youtube8m_mod.errors import UserError, first_line
+
+Path = str | os.PathLike[str]
 
 _BUFFER = 1 << 20  # Of a remote file: each read or write is a call over the network.
 _CALLS = 16  # At a time.
 
 
-def is_remote(path):
+def is_remote(path: Path) -> bool:
     """Whether `path` has a scheme (`gs://...`): TensorFlow's file systems serve it."""
     return "://" in os.fspath(path)
 
 
-def expand(path):
+def expand(path: Path) -> str:
     """`path` as text, with the home folder in place of a leading `~`."""
     path = os.fspath(path)
     return path if is_remote(path) else os.path.expanduser(path)
 
 
-def absolute(path):
+def absolute(path: Path) -> str:
     """`path` so that it means the same place from every folder."""
     return os.fspath(path).rstrip("/") if is_remote(path) else os.path.abspath(expand(path))
 
 
-def parent(path):
+def parent(path: Path) -> str:
     """The folder of a file, "" for the working directory or the root of a remote file system."""
     folder = os.path.dirname(expand(path))
     return "" if is_remote(path) and not is_remote(folder) else folder
@@ -110,7 +114,7 @@ def _open(path, mode):
 
 
 @contextlib.contextmanager
-def named_errors(path, doing):
+def named_errors(path: Path, doing: str) -> Iterator[None]:
     """Turns the file system's errors into one sentence that names `path`."""
     try:
         yield
@@ -149,13 +153,13 @@ def _path_function(doing):
 
 
 @_path_function("read")
-def open_file(path, mode="r"):
+def open_file(path: Path, mode: str = "r") -> IO:
     """Opens `path` for reading; raises `UserError` naming the path where it cannot."""
     return _open(path, mode)
 
 
 @contextlib.contextmanager
-def write_file(path, mode="w"):
+def write_file(path: Path, mode: str = "w") -> Iterator[IO]:
     """Yields a file that appears under `path` when the block ends well, and not at all otherwise.
 
     The bytes go to a neighbour of `path`, which is renamed at the end. The parent folder is made.
@@ -179,7 +183,7 @@ def write_file(path, mode="w"):
 
 
 @contextlib.contextmanager
-def write_folder(path):
+def write_folder(path: Path) -> Iterator[str]:
     """Yields a new folder that takes the place of `path` when the block ends well, and disappears otherwise.
 
     It is a neighbour of `path`, which is renamed at the end. A folder that is there already is removed then.
@@ -198,7 +202,7 @@ def write_folder(path):
         raise
 
 
-def read_text(path):
+def read_text(path: Path) -> str:
     """The text in `path`; raises `UserError` where it is not UTF-8."""
     with open_file(path, "rb") as file:
         try:
@@ -207,13 +211,13 @@ def read_text(path):
             raise UserError(f"{path} is not UTF-8 text: {error}.") from error
 
 
-def write_json(path, value):
+def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     with write_file(path) as file:
         file.write(json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path):
+def read_json(path: Path) -> Any:
     """The JSON value in `path`; raises `UserError` where there is none."""
     try:
         return json.loads(read_text(path))
@@ -222,27 +226,27 @@ def read_json(path):
 
 
 @_path_function("look at")
-def exists(path):
+def exists(path: Path) -> bool:
     gfile = _gfile(path)
     return gfile.exists(path) if gfile else os.path.exists(path)
 
 
 @_path_function("look at")
-def is_dir(path):
+def is_dir(path: Path) -> bool:
     gfile = _gfile(path)
     return gfile.isdir(path) if gfile else os.path.isdir(path)
 
 
 @_path_function("look at")
-def size(path):
+def size(path: Path) -> int:
     """Bytes of a file."""
     gfile = _gfile(path)
     return gfile.stat(path).length if gfile else os.path.getsize(path)
 
 
 @_path_function("look at")
-def identity(path):
-    """What tells a file from others and from its own earlier content: [absolute path, bytes, time in ns].
+def identity(path: Path) -> list[str | int]:
+    """What distinguishes a file from others and from its own earlier content: [absolute path, bytes, time in ns].
 
     The time is that of the last change, 0 where the file system keeps none.
     """
@@ -251,12 +255,12 @@ def identity(path):
     return [absolute(path), stat.length, stat.mtime_nsec] if gfile else [absolute(path), stat.st_size, stat.st_mtime_ns]
 
 
-def sizes(paths):
+def sizes(paths: Sequence[Path]) -> list[int]:
     """Bytes of each of some files."""
     return _for_each(size, paths)
 
 
-def identities(paths):
+def identities(paths: Sequence[Path]) -> list[list[str | int]]:
     """`identity` of each of some files."""
     return _for_each(identity, paths)
 
@@ -269,7 +273,7 @@ def _for_each(function, paths):
         return [*pool.map(function, paths)]
 
 
-def glob_parts(pattern):
+def glob_parts(pattern: Path) -> dict[str, list[str]]:
     """{each glob of `pattern`: sorted paths that match}; `pattern` is a glob or a comma-separated list of them.
 
     A glob that is the name of a file as it stands is that file.
@@ -279,7 +283,7 @@ def glob_parts(pattern):
     return {part: _matches(part) for part in parts if part}
 
 
-def glob(pattern):
+def glob(pattern: Path) -> list[str]:
     """Sorted paths that match `pattern`, a glob or a comma-separated list of globs."""
     return sorted({path for paths in glob_parts(pattern).values() for path in paths})
 
@@ -292,13 +296,13 @@ def _matches(pattern):
     return sorted(gfile.glob(pattern) if gfile else python_glob.glob(pattern))
 
 
-def escape(path):
+def escape(path: Path) -> str:
     """A pattern that matches `path` literally, to put before one: `escape(folder) + "/*.tfrecord"`."""
     return python_glob.escape(expand(path))
 
 
 @_path_function("list")
-def list_dir(path):
+def list_dir(path: Path) -> list[str]:
     """Sorted names in a folder; none where it does not exist."""
     if not is_dir(path):
         return []
@@ -307,21 +311,21 @@ def list_dir(path):
 
 
 @_path_function("make the folder")
-def make_dirs(path):
+def make_dirs(path: Path) -> None:
     if path:
         gfile = _gfile(path)
         gfile.makedirs(path) if gfile else os.makedirs(path, exist_ok=True)
 
 
 @_path_function("rename")
-def rename(source, target):
+def rename(source: Path, target: Path) -> None:
     """Renames a file or an (absent target's) folder; a file replaces an older one."""
     target = expand(target)
     gfile = _gfile(target)
     gfile.rename(source, target, overwrite=True) if gfile else os.replace(source, target)
 
 
-def flush_tree(path):
+def flush_tree(path: Path) -> None:
     """Brings the files of a local folder to the disk, so that they outlive a power cut."""
     if not is_remote(path):
         path = expand(path)
@@ -331,7 +335,7 @@ def flush_tree(path):
 
 
 @_path_function("remove")
-def remove(path):
+def remove(path: Path) -> None:
     """Removes a file, or a folder and all in it."""
     if is_dir(path):
         remove_tree(path)
@@ -340,7 +344,7 @@ def remove(path):
 
 
 @_path_function("remove")
-def remove_tree(path):
+def remove_tree(path: Path) -> None:
     """Removes a folder and all in it; nothing where it does not exist."""
     gfile = _gfile(path)
     if exists(path):

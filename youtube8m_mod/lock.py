@@ -160,7 +160,7 @@ def _same(first, second):
 
 
 def _started(pid):
-    """When a process began, in ticks since the machine did; 0 where that is not told; None where it is gone."""
+    """When a process began, in ticks since the machine did; 0 where that is not known; None where it is gone."""
     if type(pid) is not int:
         return None
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -1,14 +1,16 @@
 """The losses of a tree of mixtures (Eq. 6 and 7)."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from keras import ops
 
 from youtube8m_mod import distillation
 from youtube8m_mod.config import Recipe
 from youtube8m_mod.gradients import custom_gradient
-from youtube8m_mod.tree import child_path, level_of
+from youtube8m_mod.tree import NodeOutput, Tensor, child_path, level_of
 
 
-def binary_cross_entropy(labels, probabilities, label_weights=None):
+def binary_cross_entropy(labels: Tensor, probabilities: Tensor, label_weights: Tensor | None = None) -> Tensor:
     """L_bce of Eq. 6: -(y log(p + 1e-5) + (1 - y) log(1 - p + 1e-5)), summed over classes, mean over the batch.
 
     Args:
@@ -23,7 +25,7 @@ def binary_cross_entropy(labels, probabilities, label_weights=None):
     return ops.mean(ops.sum(losses, axis=1))
 
 
-def l2_penalty(weights, scale):
+def l2_penalty(weights: Iterable[Tensor], scale: float) -> Tensor:
     """scale / 2 * sum of squares over a list of weights."""
     return scale * sum(_half_squared_norm(ops.cast(weight, "float32")) for weight in weights)
 
@@ -34,18 +36,20 @@ def _half_squared_norm(weight):
     return ops.sum(ops.square(weight)) / 2, lambda upstream: upstream * weight
 
 
-def term_name(kind, path):
+def term_name(kind: str, path: str) -> str:
     """Name of a loss term: "bce/1/2": the BCE of a node, "kl/1/2": the distillation into it, "bce": the root's BCE."""
     return f"{kind}/{path}" if path else kind
 
 
-def split_term_name(name):
+def split_term_name(name: str) -> tuple[str, str]:
     """(kind, path) of a term's name."""
     kind, _, path = name.partition("/")
     return kind, path
 
 
-def distillation_term(output, index, recipe, level, label_weights=None):
+def distillation_term(
+    output: NodeOutput, index: int, recipe: Recipe, level: int, label_weights: Tensor | None = None
+) -> Tensor:
     """The distillation loss from a node into one of its children, mean over the batch, before its weight.
 
     Args:
@@ -62,7 +66,9 @@ def distillation_term(output, index, recipe, level, label_weights=None):
     )
 
 
-def node_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
+def node_losses(
+    output: NodeOutput, labels: Tensor, label_weights: Tensor | None = None, recipe: Recipe = Recipe(), path: str = ""
+) -> dict[str, Tensor]:
     """The loss terms of one node: its BCE, and the distillation from it into each of its children (Eq. 6).
 
     Args:
@@ -83,7 +89,9 @@ def node_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
     return terms
 
 
-def tree_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
+def tree_losses(
+    output: NodeOutput, labels: Tensor, label_weights: Tensor | None = None, recipe: Recipe = Recipe(), path: str = ""
+) -> dict[str, Tensor]:
     """The loss terms of a node and of all below it, as `node_losses` gives them."""
     terms = node_losses(output, labels, label_weights, recipe, path)
     for index, child in enumerate(output.children):
@@ -91,7 +99,7 @@ def tree_losses(output, labels, label_weights=None, recipe=Recipe(), path=""):
     return terms
 
 
-def term_names(branching, recipe=None):
+def term_names(branching: Sequence[int], recipe: Recipe | None = None) -> list[str]:
     """Names of all loss terms of a tree, subtrees' L2 penalties among them.
 
     Args:
@@ -108,7 +116,7 @@ def term_names(branching, recipe=None):
     return names + [term_name("l2", path) for path in levels[1 if branching else 0]]
 
 
-def total_loss(terms, recipe, distillation_factor=None):
+def total_loss(terms: Mapping[str, Tensor], recipe: Recipe, distillation_factor: Tensor | None = None) -> Tensor:
     """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6).
 
     Args:
@@ -127,7 +135,7 @@ def total_loss(terms, recipe, distillation_factor=None):
     return sum(weighted(name, value) for name, value in terms.items())
 
 
-def level_sums(terms, recipe):
+def level_sums(terms: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
     """What a log shows of the terms.
 
     Returns:

@@ -1,14 +1,20 @@
 """Frozen dataclasses of settings: checking, parsing from a command line, and JSON."""
 
 import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
 from youtube8m_mod.errors import UserError
+
+C = TypeVar("C")  # A dataclass.
+Overrides = dict[str, Any] | Iterable[str | tuple[str, Any]]
+"""Fields and their values: a dict, pairs, or texts "field=value"."""
 
 _LARGEST = 2**63 - 1  # Of a count; larger ones are no numbers to TensorFlow.
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
-def setting(text, default=dataclasses.MISSING, choices=None):
+def setting(text: str, default: Any = dataclasses.MISSING, choices: Sequence[str] | None = None) -> Any:
     """A dataclass field that a command offers as a flag: the text is the flag's help.
 
     Args:
@@ -18,12 +24,12 @@ def setting(text, default=dataclasses.MISSING, choices=None):
     return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
 
 
-def part(cls, config):
+def part(cls: type[C], config: Any) -> C:
     """The `cls` in a dataclass that inherits from it."""
     return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
 
-def check_types(config, names=None):
+def check_types(config: Any, names: Collection[str] | None = None) -> None:
     """Raises `UserError` where a field (of these names; None: any) holds a value of another type than it says."""
     for field in dataclasses.fields(config):
         if names is not None and field.name not in names:
@@ -41,7 +47,7 @@ def check_types(config, names=None):
             raise UserError(f"{field.name} must be at most {_LARGEST}, got {value!r}.")
 
 
-def override(config, overrides, once=False):
+def override(config: C, overrides: Overrides, once: bool = False) -> C:
     """`config` with fields replaced.
 
     Args:
@@ -66,7 +72,7 @@ def _values(config, overrides, once):
     return values
 
 
-def split_overrides(overrides, model, phase):
+def split_overrides(overrides: Iterable[str], model: Any, phase: Any) -> tuple[list[str], list[str]]:
     """Sorts "field=value" strings, each field once, to the dataclass that has it: (for the model, for the phase)."""
     names = [{field.name for field in dataclasses.fields(config)} - {"name"} for config in (model, phase)]
     sorted_overrides = ([], [])
@@ -82,14 +88,14 @@ def split_overrides(overrides, model, phase):
     return sorted_overrides
 
 
-def to_dict(config):
+def to_dict(config: Any) -> dict[str, Any]:
     """A JSON-able dict of the fields."""
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
 
 
-def from_dict(cls, values, source):
+def from_dict(cls: type[C], values: Any, source: str) -> C:
     """The `cls` that `to_dict` wrote; `source` names the file in errors."""
     if not isinstance(values, dict):
         raise UserError(f"{source} must hold the fields of a {cls.__name__}, got {type(values).__name__}.")
@@ -105,7 +111,7 @@ def from_dict(cls, values, source):
         raise UserError(f"{source}: {error}") from error
 
 
-def differences(old, new):
+def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     """Fields in which two configurations of a class differ: {field: (old value, new value)}."""
     return {
         field.name: (getattr(old, field.name), getattr(new, field.name))

@@ -114,7 +114,7 @@ def _wait(process):
 
 def _supervised(restarts, pipe):
     environment.prepare()
-    os.setpgid(0, 0)  # Ctrl-C in the terminal comes once: from the supervisor.
+    os.setpgid(0, 0)  # Ctrl-C in the terminal arrives once: from the supervisor.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
     end_with_parent()

@@ -2,13 +2,22 @@
 
 import sys
 import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
 tqdm.set_lock(threading.RLock())  # tqdm's own is a semaphore of the system, which outlives a process that is killed.
 
 
-def progress(iterable=None, *, total=None, unit="it", description=None, initial=0):
+def progress(
+    iterable: Iterable | None = None,
+    *,
+    total: float | None = None,
+    unit: str = "it",
+    description: str | None = None,
+    initial: int = 0,
+) -> tqdm:
     """A progress line on stderr with rate and remaining time (a `tqdm.tqdm`).
 
     Where stderr is no terminal, a line is written every ten seconds at most.
@@ -28,7 +37,7 @@ def progress(iterable=None, *, total=None, unit="it", description=None, initial=
     )
 
 
-def format_cell(value):
+def format_cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -38,7 +47,9 @@ def format_cell(value):
     return str(value)
 
 
-def format_table(rows, columns=None, markdown=False):
+def format_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | Mapping[str, str] | None = None, markdown: bool = False
+) -> str:
     """Text of a table.
 
     Args:

@@ -27,7 +27,7 @@ def define_flags():
     flags.DEFINE_string("rgb_eigenvalues", None, ".npy of the dataset's PCA eigenvalues, or none.")
     flags.DEFINE_alias("eigenvalues", "rgb_eigenvalues")
     flags.DEFINE_multi_string(
-        "set", [], "field=value that the variables do not tell: max_frames, feature_names, or one of the phase."
+        "set", [], "field=value that the variables do not show: max_frames, feature_names, or one of the phase."
     )
 
 

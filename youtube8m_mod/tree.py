@@ -1,8 +1,11 @@
 """Nodes of a tree of mixtures: their paths, and what a node gives."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from youtube8m_mod.errors import UserError
+
+Tensor = Any  # Of the backend that Keras runs on.
 
 
 class NodeOutput(NamedTuple):
@@ -15,23 +18,23 @@ class NodeOutput(NamedTuple):
         children: a `NodeOutput` for each child; of a leaf `()`.
     """
 
-    logits: Any
-    probabilities: Any
-    weights: Any = ()
+    logits: Tensor
+    probabilities: Tensor
+    weights: Tensor = ()
     children: tuple = ()
 
 
-def child_path(path, index):
+def child_path(path: str, index: int) -> str:
     """Path of a node's child: its number, after the node's own path."""
     return f"{path}/{index}" if path else str(index)
 
 
-def level_of(path):
+def level_of(path: str) -> int:
     """Depth of a node: 0 is the root."""
     return path.count("/") + 1 if path else 0
 
 
-def parse_path(node, branching):
+def parse_path(node: str, branching: Sequence[int]) -> list[int]:
     """Numbers on the way from the root to a node of the tree, checked."""
     path = node.split("/") if node else []
     if len(path) > len(branching) or not all(

@@ -52,12 +52,12 @@ def main(_):
     summary = check(pattern, config, reader_settings())
     if FLAGS.output_file:
         files.write_json(FLAGS.output_file, summary)
-    features, told = summary.get("features", {}), summary.get("warnings", [])
+    features, warnings = summary.get("features", {}), summary.get("warnings", [])
     lists = {"problems": summary["problems"], "duplicates": summary.get("duplicates", [])}
     print(terminal.format_table([{"what": what, "value": value} for what, value in _flat(summary)]))
     if features:
         print("\n" + feature_table(features, summary["kind"]) + "\n")
-    for sentence in told:
+    for sentence in warnings:
         print(f"warning: {sentence}")
     for name, sentences in lists.items():
         for sentence in sentences[:_SHOWN]:

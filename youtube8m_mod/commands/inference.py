@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 def define_flags():
     define_settings(InferenceOptions)
     define_dataset_flags()
-    flags.DEFINE_list("devices", None, "Devices that subtrees are dealt to (default: all GPUs, without any the CPU).")
+    flags.DEFINE_list("devices", None, "Devices of the subtrees (default: all GPUs, without any the CPU).")
     flags.DEFINE_string(
         "ray_address",
         None,

@@ -63,7 +63,7 @@ def define_training_flags(phase):
     flags.DEFINE_list(
         "devices",
         None,
-        "Devices that subtrees are dealt to, for instance GPU:0,GPU:1 (default: all GPUs; without any, the CPU).",
+        "Devices that subtrees are assigned to, for instance GPU:0,GPU:1 (default: all GPUs; without any, the CPU).",
     )
     flags.DEFINE_bool("data_parallel", False, "The whole model on each device, each with a part of the batch.")
     flags.DEFINE_string(

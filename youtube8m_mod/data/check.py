@@ -26,7 +26,7 @@ def check(pattern, config, settings=None):
         reason, `problems` in words, `warnings`, and `duplicates`.
 
     Raises:
-        UserError: where files cannot be opened, or the first records do not tell what they are.
+        UserError: where files cannot be opened, or the first records do not show what they are.
     """
     import tensorflow as tf
 
@@ -57,14 +57,14 @@ def check(pattern, config, settings=None):
         raise monitor.error
     columns = {key: np.concatenate([batch[key] for batch in found]) for key in found[0]} if found else {}
     statistics = feature_statistics.summarize(features, spec) if found else {}
-    told = feature_statistics.warnings(statistics, spec, config.clip_features)
+    warnings = feature_statistics.warnings(statistics, spec, config.clip_features)
     if columns and not columns["labels"].any() and not rated.any():
-        told.append(f'No video has a label under "{spec.labels_key}": the records hold {spec.found}.')
+        warnings.append(f'No video has a label under "{spec.labels_key}": the records hold {spec.found}.')
     summary = _summary(reader.paths, spec.kind, monitor.counts, columns, classes, rated)
     seconds = time.perf_counter() - started
     return summary | {
         "features": statistics,
-        "warnings": told,
+        "warnings": warnings,
         "seconds": seconds,
         "mb_per_s": summary["bytes"] / 1e6 / seconds,
     }
@@ -150,7 +150,7 @@ def _summary(paths, kind, counts, columns, classes, rated):
 
 
 def _duplicates(columns):
-    """(rows, the row before each that has the same id), ids being told by a hash of 63 bits."""
+    """(rows, the row before each that has the same id), ids being compared by a hash of 63 bits."""
     order = np.lexsort((columns["index"], columns["file"], columns["id_hash"]))
     hashes = columns["id_hash"][order]
     again = np.flatnonzero(hashes[1:] == hashes[:-1])

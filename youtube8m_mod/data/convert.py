@@ -332,7 +332,7 @@ def _sources(text):
 
 
 def _split(ids, text, seed):
-    """{partition: ids}, dealt by a seed; each partition in the order of the ids."""
+    """{partition: ids}, assigned by a seed; each partition in the order of the ids."""
     try:
         shares = [float(part) for part in text.split(",")]
         if len(shares) != 3 or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:

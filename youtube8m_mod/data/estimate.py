@@ -12,7 +12,7 @@ _LOOKED_AT = 64  # Records whose rated segments are counted.
 
 
 def estimated_examples(paths, segments):
-    """Examples of the files, by the records of the first of them and the bytes of all; None where it cannot be told.
+    """Examples of the files, by the records of the first of them and the bytes of all; None where it is not known.
 
     Args:
         paths: TFRecord files.

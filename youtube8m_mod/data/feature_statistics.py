@@ -82,12 +82,12 @@ def _statistics(sums, kind):
 
 def warnings(statistics, spec, clip=True):
     """Sentences where features cannot be of the dataset's kind; with `clip` False (own features) only dead columns."""
-    told = []
+    sentences = []
     for (name, found), size in zip(statistics.items(), spec.sizes):
         if found["frames"] * size < _LEAST_VALUES:
             continue
         if dead := found["dead_columns"]:
-            told.append(f'Feature "{name}": {dead:,} of {size:,} columns hold the same value in every frame.')
+            sentences.append(f'Feature "{name}": {dead:,} of {size:,} columns hold the same value in every frame.')
         if not clip:
             continue
         mean, deviation = found["mean"], found["deviation"]
@@ -109,5 +109,5 @@ def warnings(statistics, spec, clip=True):
             if found["frames"] < 100 or spread[1] <= 4 * max(spread[0], 1e-9):
                 continue
             why = "columns of very different deviations, so not whitened"
-        told.append(f'Feature "{name}" has {beside}: {why}. The model cannot know such features.')
-    return told
+        sentences.append(f'Feature "{name}" has {beside}: {why}. The model cannot know such features.')
+    return sentences

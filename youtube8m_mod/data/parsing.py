@@ -234,7 +234,7 @@ def _within(values, limit):
 def _rows(features, spec):
     """(rows, D): the features side by side."""
     if spec.kind == records.QUANTIZED:
-        # (0, 0) comes of no strings: hence the reshape.
+        # No strings give (0, 0): hence the reshape.
         features = [
             tf.reshape(tf.io.decode_raw(values, tf.uint8), [-1, size]) for values, size in zip(features, spec.sizes)
         ]

@@ -52,28 +52,28 @@ class Counts:
 
     def summary(self):
         """A sentence for each thing worth telling; "" where there is none."""
-        told = []
+        sentences = []
         if self.bad:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common())
-            told.append(
+            sentences.append(
                 f"Skipped {sum(self.bad.values()):,} bad of {self.records:,} records ({reasons})"
                 f"{self.lost_in_words()}, the first: {self.problems[0][2]}"
             )
         if self.past_end:
-            told.append(
+            sentences.append(
                 f"{self.past_end:,} rated segments reach past the end of their video: the missing frames "
                 "are read as zeros."
             )
         if self.training and self.unlabelled:
-            told.append(f"Videos without a label: {self.unlabelled:,}.")
+            sentences.append(f"Videos without a label: {self.unlabelled:,}.")
         if self.cut:
-            told.append(
+            sentences.append(
                 f"Videos longer than {max(self.frames, MAX_FRAMES):,} seconds: {self.cut:,}; {self.cut_seconds:,} of "
                 "their seconds were not looked at."
             )
         if self.filled:
-            told.append(f"Videos that lack a feature, which was filled in: {self.filled:,}.")
-        return " ".join(told)
+            sentences.append(f"Videos that lack a feature, which was filled in: {self.filled:,}.")
+        return " ".join(sentences)
 
     def lost_in_words(self):
         return f" and lost about {self.lost:,} that stand behind them" if self.lost else ""

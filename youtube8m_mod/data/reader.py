@@ -16,13 +16,14 @@ M is `max_frames` for videos and 5 for segments. Records are numbered from 0 in 
 
 import contextlib
 import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
 from youtube8m_mod.data import parsing, records, shards, stream
-from youtube8m_mod.data.pass_monitor import FACTS, PassMonitor
+from youtube8m_mod.data.pass_monitor import FACTS, Counts, PassMonitor
 from youtube8m_mod.data.record_kind import detect
 from youtube8m_mod.data.video_ids import SAFE_PATTERN, escape_id
 from youtube8m_mod.errors import UserError
@@ -33,7 +34,7 @@ _SHUFFLED_SEGMENTS = 8192  # Segments of 14 KB.
 
 
 class Reader:
-    """Reads the files of a pattern, all of one kind, which the first record tells.
+    """Reads the files of a pattern, all of one kind, which the first record shows.
 
     Frame-level records hold quantised bytes or, as MediaPipe writes them, floats. Video-level records are read as
     videos of one frame, whose features stand under `mean_<name>`. The keys of id, labels and ratings are the dataset's,
@@ -61,17 +62,17 @@ class Reader:
 
     def __init__(
         self,
-        data_pattern,
-        config,
+        data_pattern: str,
+        config: ModelConfig,
         *,
-        segments=False,
-        max_frames=None,
-        skip_bad_records=False,
-        max_bad_share=0.01,
-        num_shards=1,
-        shard_index=0,
-        settings=None,
-        training=False,
+        segments: bool = False,
+        max_frames: int | None = None,
+        skip_bad_records: bool = False,
+        max_bad_share: float = 0.01,
+        num_shards: int = 1,
+        shard_index: int = 0,
+        settings: records.ReaderSettings | None = None,
+        training: bool = False,
     ):
         if not 0 <= max_bad_share <= 1:
             raise UserError(f"max_bad_share must be from 0 to 1, got {max_bad_share}.")
@@ -89,8 +90,16 @@ class Reader:
         )
 
     def read(
-        self, batch_size, *, seed=None, epoch=0, skip_batches=0, drop_remainder=False, paths=None, shuffle_buffer=None
-    ):
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        skip_batches: int = 0,
+        drop_remainder: bool = False,
+        paths: Sequence[str] | None = None,
+        shuffle_buffer: int | None = None,
+    ) -> "Batches":
         """One pass over the files: each record once.
 
         Args:
@@ -162,26 +171,26 @@ class Batches:
         counts: `pass_monitor.Counts`.
     """
 
-    def __init__(self, dataset, monitor):
+    def __init__(self, dataset: tf.data.Dataset, monitor: PassMonitor):
         self.dataset, self._monitor = dataset, monitor
 
     @property
-    def counts(self):
+    def counts(self) -> Counts:
         return self._monitor.counts
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
         with self.named_errors():
             yield from self.dataset
         self.finish()
 
     @contextlib.contextmanager
-    def named_errors(self):
+    def named_errors(self) -> Iterator[None]:
         """Raises `UserError` at its end where something bad, at which `dataset` ended, was met inside."""
         yield
         if self._monitor.error:
             raise self._monitor.error
 
-    def finish(self):
+    def finish(self) -> None:
         """Raises `UserError` where the pass, now over, met too many bad records, or none at all."""
         self._monitor.ended()
 

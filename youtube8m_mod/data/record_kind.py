@@ -1,4 +1,4 @@
-"""What kind of records a set of files holds and under which keys, told by the first of them."""
+"""What kind of records a set of files holds and under which keys, found in the first of them."""
 
 import collections
 import dataclasses
@@ -19,7 +19,7 @@ def detect(paths, config, segments, skip_bad, settings=None, needs_ids=True):
     Args:
         paths: files; config: gives `feature_names`, `feature_sizes`, `num_classes` and `clip_features`.
         segments: rated segments will be read.
-        skip_bad: go on to the first record that tells, where the very first does not.
+        skip_bad: go on to the first record that shows it, where the very first does not.
         settings: `records.ReaderSettings`.
         needs_ids: every record must have an id.
 

@@ -19,9 +19,9 @@ def list_shards(pattern, num_shards=1, shard_index=0):
 
     Raises:
         UserError: where nothing matches, or nothing one of several globs, where there are fewer files than shards, and
-            for local files that cannot be read (remote ones are looked at when their turn comes).
+            for local files that cannot be read (remote ones are opened when they are read).
 
-    Files of no bytes are told on stderr: they hold nothing to be read, but may be what an interrupted copy left.
+    A warning on stderr names files of no bytes: they hold nothing to be read, but may be what an interrupted copy left.
     """
     parts = files.glob_parts(pattern)
     for part, found in parts.items():
@@ -232,7 +232,7 @@ def _masked_crc(data):
 
 
 def _description(head):
-    """What a file is that begins with these bytes, where that can be told."""
+    """What a file is that begins with these bytes, where that is known."""
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return what

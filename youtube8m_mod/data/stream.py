@@ -27,7 +27,7 @@ def numbered(paths, monitor, open_files):
     def read_file(path):
         opened = call_python(monitor.opened, [path], [2], tf.int64)
         known = call_python(monitor.is_well_formed, [path])
-        # A reading error ends the file. Whether there was one is told by the bytes that were read, so an empty chunk
+        # A reading error ends the file. Whether there was one shows in the bytes that were read, so an empty chunk
         # marks the end.
         data = _of_layout(path, opened[0], opened[1]).ignore_errors().batch(CHUNK)
         data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))

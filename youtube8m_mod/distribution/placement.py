@@ -127,7 +127,7 @@ def make_placement(
     """The placement that a command line asks for. Clusters and logical devices: before TensorFlow's first operation.
 
     Args:
-        devices: names of devices, in the order in which subtrees are dealt; None: all GPUs, without any all CPUs, of
+        devices: names of devices, in the order in which subtrees are assigned; None: all GPUs, without any all CPUs, of
             the cluster where there is one, of this machine otherwise.
         data_parallel: the whole model on each device, in place of a subtree or some.
         cluster: `Servers` to connect to.

@@ -49,7 +49,7 @@ class RayWorkers(Servers):
         address: of the cluster; see `ray_cluster.connect`.
         count: workers: a device each, a GPU where the cluster has any, else a CPU.
         timeout: seconds after which a worker that does not answer is lost; also how long to wait for free devices.
-        supervised: a `processes.Supervised`, which is told of a lost worker; after a restart fewer devices will do.
+        supervised: a `processes.Supervised`, which learns of a lost worker; after a restart fewer devices will do.
 
     Attributes:
         names: of the workers, for messages.
@@ -159,7 +159,7 @@ class RayWorkers(Servers):
             if not (self._supervised.restarts and 0 < free < count):
                 raise UserError(
                     f"Ray at {address} has {free} free {kind}s, expected {count} (one a subtree): free or add some, or "
-                    "deal the subtrees to fewer with --ray_workers."
+                    "assign the subtrees to fewer with --ray_workers."
                 )
             print(f"going on with {free} of {count} {kind}s", file=sys.stderr, flush=True)
             count = free

@@ -13,7 +13,7 @@ from youtube8m_mod.errors import UserError
 FLAGS = flags.FLAGS
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_list("inputs", None, "Files to join: all predictions or all submissions.", required=True)
     flags.DEFINE_string("output_file", None, "The joined file; without it, only --fit_on is done.")
     flags.DEFINE_enum(
@@ -35,7 +35,7 @@ def define_flags():
     )
 
 
-def main(_):
+def main(_: list[str]) -> None:
     from youtube8m_mod.ensemble import joining
 
     joining.join_files(
@@ -59,7 +59,7 @@ def _numbers(texts):
         raise UserError(f'--weights: expected numbers separated by commas, got "{",".join(texts)}".') from None
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

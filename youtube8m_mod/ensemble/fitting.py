@@ -1,6 +1,7 @@
 """Weights of an ensemble's members, fitted on labelled videos, and what each member brings."""
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +10,10 @@ from youtube8m_mod.ensemble.submissions import side_by_side
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
 from youtube8m_mod.evaluation.mean_average_precision import average_precision
+from youtube8m_mod.evaluation.rated_labels import RatedLabels
 from youtube8m_mod.evaluation.video_metrics import GAP_TOP_K, global_average_precision
+
+Objective = Callable[[np.ndarray], float]  # From weights, float (M,) summing to one, to the score.
 
 _STEPS = (0.0, 0.5, 0.8, 1.25, 2.0)  # A weight is tried at these multiples.
 _ROUNDS = 30
@@ -36,7 +40,7 @@ class Fitted:
     without: np.ndarray
 
 
-def fit(objective, num_members, metric):
+def fit(objective: Objective, num_members: int, metric: str) -> Fitted:
     """Weights with the highest score, by coordinate ascent from equal weights.
 
     Args:
@@ -73,7 +77,7 @@ def fit(objective, num_members, metric):
     return Fitted(metric, weights, best, equal, alone, without)
 
 
-def map_of_submissions(paths, labels):
+def map_of_submissions(paths: Sequence[str], labels: RatedLabels) -> Objective:
     """A function from weights to the MAP (Eq. 8) of submissions joined by average rank.
 
     The joined lists are taken uncut.
@@ -95,7 +99,7 @@ def map_of_submissions(paths, labels):
     return _mean_average_precision(classes, len(labels.scored_classes), _by_mean_rank)
 
 
-def map_of_predictions(paths, labels, method):
+def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str) -> Objective:
     """A function from weights to the MAP (Eq. 8) of joined predictions of segments.
 
     Args:
@@ -124,7 +128,7 @@ def map_of_predictions(paths, labels, method):
     return _mean_average_precision(classes, len(labels.scored_classes), lambda *args: _by_score(*args, method))
 
 
-def gap_of_predictions(paths, labels, method):
+def gap_of_predictions(paths: Sequence[str], labels: Mapping[str, np.ndarray], method: str) -> Objective:
     """A function from weights to the GAP of joined predictions of videos.
 
     Args:

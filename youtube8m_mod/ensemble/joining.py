@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -15,18 +17,18 @@ SUBMISSION, PREDICTIONS = "submission", "predictions"
 
 
 def join_files(
-    paths,
-    output_file=None,
+    paths: Sequence[str],
+    output_file: str | None = None,
     *,
-    method=None,
-    weights=None,
-    fit_on=None,
-    label_cache=None,
-    top_k=1000,
-    segment_max_pred=100_000,
-    report_file=None,
-    file=sys.stdout,
-):
+    method: str | None = None,
+    weights: Sequence[float] | None = None,
+    fit_on: str | None = None,
+    label_cache: str | None = None,
+    top_k: int = 1000,
+    segment_max_pred: int = 100_000,
+    report_file: str | None = None,
+    file: TextIO = sys.stdout,
+) -> dict[str, Any]:
     """Joins prediction files or submissions, and prints what each member brings.
 
     Args:
@@ -85,7 +87,7 @@ def join_files(
 
 
 def _kind(paths):
-    """What the files are, told by the first line that is no header."""
+    """What the files are, judged by the first line of each."""
     if len(paths) < 2 or len(set(paths)) < len(paths) or not all(paths):
         raise UserError(f"--inputs: expected at least two different files, got {', '.join(paths) or 'none'}.")
     kinds = {}
@@ -94,8 +96,8 @@ def _kind(paths):
             start = file.read(4096)
         kinds[path] = SUBMISSION if _is_submission(path, start) else PREDICTIONS
     if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{path} ({kind})" for path, kind in kinds.items())
-        raise UserError(f"--inputs: expected files of one kind, got {told}.")
+        found = ", ".join(f"{path} ({kind})" for path, kind in kinds.items())
+        raise UserError(f"--inputs: expected files of one kind, got {found}.")
     return kinds[paths[0]]
 
 

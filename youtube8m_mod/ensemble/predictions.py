@@ -1,15 +1,19 @@
 """Prediction files (`VideoId,LabelConfidencePairs`) joined line by line."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
 import numpy as np
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import HEADER, read_predictions
 
+Scores = tuple[np.ndarray, np.ndarray]  # Classes, int (n,), and their probabilities or scores, float (n,).
+
 METHODS = ("arithmetic", "geometric", "rank")
 
 
-def join_scores(members, weights, method):
+def join_scores(members: Sequence[Scores], weights: np.ndarray, method: str) -> Scores:
     """The scores of one video (or segment) from those of the members.
 
     With w_m the weights, which sum to one:
@@ -57,7 +61,7 @@ def _rank_scores(values):
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse] / len(values)
 
 
-def lines_of_members(paths):
+def lines_of_members(paths: Sequence[str]) -> Iterator[tuple[str, list[Scores]]]:
     """Yields (id str, [(classes, probabilities) of each file]) for every line of the first file, in its order.
 
     Where the files list the ids in the same order they are read side by side, and memory is bounded by a line.
@@ -77,7 +81,7 @@ def lines_of_members(paths):
         stream.check_done(paths[0], seen)
 
 
-def joined_members(paths, method):
+def joined_members(paths: Sequence[str], method: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """Yields (id str, classes int (m,), scores float (M, m), listed bool (M, m)): what weights are fitted on."""
     for line_id, members in lines_of_members(paths):
         yield line_id, *_aligned(members, method)
@@ -110,7 +114,14 @@ class _Lines:
             raise UserError(f'{first_path} lacks the id "{left}" of {self.path}: expected predictions of the same ids.')
 
 
-def write_joined(output_file, paths, weights, method, top_k, progress=lambda iterable: iterable):
+def write_joined(
+    output_file: str,
+    paths: Sequence[str],
+    weights: np.ndarray,
+    method: str,
+    top_k: int,
+    progress: Callable[[Iterable], Iterable] = lambda iterable: iterable,
+) -> int:
     """Writes the joined predictions, whole or not at all; returns the number of lines.
 
     Args:

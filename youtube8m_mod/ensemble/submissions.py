@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from youtube8m_mod.formats.submission import HEADER, read_submission
 _AHEAD = 4  # Classes whose lines are read while others are joined: what bounds the memory.
 
 
-def class_lines(path):
+def class_lines(path: str) -> Iterator[tuple[int, bytes]]:
     """Yields (class int, text of the ids) of a submission, checked to list classes ascending and once.
 
     Raises:
@@ -36,7 +37,7 @@ def class_lines(path):
         yield class_id, text.rstrip()
 
 
-def side_by_side(paths):
+def side_by_side(paths: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
     """Yields (class, [text of each member's list, b"" where it has none]) in the order of the classes."""
     streams = [class_lines(path) for path in paths]
     heads = [next(stream, None) for stream in streams]
@@ -46,7 +47,7 @@ def side_by_side(paths):
         heads = [next(stream, None) if head and head[0] == class_id else head for stream, head in zip(streams, heads)]
 
 
-def join_lists(texts, weights, cap):
+def join_lists(texts: Sequence[bytes], weights: np.ndarray, cap: int) -> bytes:
     """The list of one class by the weighted mean of the ranks in the members' lists.
 
     A segment that a member does not list has the rank behind its last. Equal means: the one that an earlier member
@@ -141,7 +142,13 @@ def _show(segment):
     return segment[:40].decode(errors="backslashreplace")
 
 
-def write_joined(output_file, paths, weights, cap, progress=lambda iterable: iterable):
+def write_joined(
+    output_file: str,
+    paths: Sequence[str],
+    weights: Sequence[float] | np.ndarray,
+    cap: int,
+    progress: Callable[[Iterable], Iterable] = lambda iterable: iterable,
+) -> int:
     """Writes the joined submission, whole or not at all; returns the number of classes.
 
     Args:

@@ -20,7 +20,7 @@ class IdList:
         keys: uint64 (n,), a hash of each id; different ids may share one, so equal keys are compared as text.
     """
 
-    def __init__(self, text):
+    def __init__(self, text: bytes):
         self._text = np.frombuffer(text + bytes(_WORD), np.uint8)
         blanks = np.flatnonzero(self._text[: len(text)] == _SPACE)
         self._starts = np.concatenate([[0], blanks + 1])
@@ -30,14 +30,14 @@ class IdList:
             self._starts, self._ends = self._starts[filled], self._ends[filled]
         self.keys = self._hash()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._starts)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> bytes:
         """The id at a place, as bytes."""
         return self._text[self._starts[index] : self._ends[index]].tobytes()
 
-    def texts(self):
+    def texts(self) -> np.ndarray:
         """The ids as an array of bytes (dtype S, padded with zero bytes)."""
         lengths = self._ends - self._starts
         width = int(lengths.max(initial=1))
@@ -46,11 +46,11 @@ class IdList:
         rows[np.arange(width) >= lengths[:, None]] = 0
         return rows.view(f"S{width}")[:, 0]
 
-    def cut(self, count):
+    def cut(self, count: int) -> None:
         """Keeps the first `count` ids."""
         self._starts, self._ends, self.keys = self._starts[:count], self._ends[:count], self.keys[:count]
 
-    def malformed(self):
+    def malformed(self) -> np.ndarray:
         """Places of the ids that are not `<video id>:<digits>`, int (m,)."""
         if not len(self):
             return np.empty(0, np.intp)
@@ -67,7 +67,7 @@ class IdList:
             wrong |= (byte - np.uint8(_ZERO) > _NINE - _ZERO) & (colons + place < self._ends)
         return np.flatnonzero(wrong)
 
-    def repeated(self):
+    def repeated(self) -> np.ndarray:
         """Places of the ids that occur before in the list, int (m,), ascending."""
         ordered = np.sort(self.keys)
         shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
@@ -81,7 +81,7 @@ class IdList:
             seen.add(segment)
         return np.array(places, np.intp)
 
-    def find(self, ids):
+    def find(self, ids: "IdSet") -> tuple[np.ndarray, np.ndarray]:
         """Where ids of a set stand in the list.
 
         Args:
@@ -122,7 +122,7 @@ class IdSet:
         ids: list of bytes, which is kept as an attribute.
     """
 
-    def __init__(self, ids):
+    def __init__(self, ids: list[bytes]):
         keys = IdList(b" ".join(ids)).keys
         order = np.argsort(keys, kind="stable")
         self.keys = keys[order]
@@ -130,7 +130,7 @@ class IdSet:
         self.sieve = np.zeros(1 << 16, bool)
         self.sieve[(keys >> np.uint64(48)).astype(np.intp)] = True
 
-    def member(self, spot, segment):
+    def member(self, spot: int, segment: bytes) -> int | None:
         """Index of the id `segment` among those whose key is `keys[spot]`, the first of them; None: not there."""
         key = self.keys[spot]
         while spot < len(self.keys) and self.keys[spot] == key:

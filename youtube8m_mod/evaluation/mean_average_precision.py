@@ -7,6 +7,8 @@ import numpy as np
 
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
+from youtube8m_mod.evaluation.rated_labels import RatedLabels
+from youtube8m_mod.files import Path
 from youtube8m_mod.formats.submission import HEADER, read_submission
 
 MODES = {
@@ -38,7 +40,7 @@ class ClassResult:
     missing: bool = False
 
     @property
-    def found(self):
+    def found(self) -> int:
         """Positives in the list."""
         return int(np.count_nonzero(self.relevance))
 
@@ -69,16 +71,16 @@ class Result:
     header: bool  # Whether the submission began with its header.
 
     @property
-    def map(self):
+    def map(self) -> float:
         return self._mean(lambda c: c.average_precision)
 
     @property
-    def recall(self):
+    def recall(self) -> float:
         """Mean over the classes of the share of their positives that the list holds."""
         return self._mean(lambda c: c.found / c.positives)
 
     @property
-    def precision(self):
+    def precision(self) -> float:
         """Mean over the classes of the share of positives among the rated ids in the list."""
         return self._mean(lambda c: c.found / max(len(c.relevance), 1))
 
@@ -86,7 +88,7 @@ class Result:
         return float(np.mean([value(c) for c in self.classes])) if self.classes else 0.0
 
 
-def average_precision(relevance, num_positives):
+def average_precision(relevance: np.ndarray, num_positives: int) -> float:
     """One class's term of Eq. (8): `sum_k P(k) rel(k) / N_c`.
 
     Args:
@@ -97,7 +99,14 @@ def average_precision(relevance, num_positives):
     return float(np.sum(np.arange(1, len(ranks) + 1) / ranks)) / num_positives
 
 
-def evaluate(submission, labels, top_n=100_000, mode="paper", strict=True, num_classes=NUM_CLASSES):
+def evaluate(
+    submission: Path,
+    labels: RatedLabels,
+    top_n: int = 100_000,
+    mode: str = "paper",
+    strict: bool = True,
+    num_classes: int = NUM_CLASSES,
+) -> Result:
     """Scores a submission.
 
     A list is cut at `top_n` first, then ids without a rating are dropped. A class of the labels without positives is
@@ -161,7 +170,7 @@ def evaluate(submission, labels, top_n=100_000, mode="paper", strict=True, num_c
 
 
 def _check(ids, text, number, shown, tally):
-    """Tells malformed and repeated ids; returns the places of the latter."""
+    """Notes malformed and repeated ids; returns the places of the latter."""
     for place in ids.malformed().tolist():
         segment = ids[place]
         if place == len(ids) - 1 and not IdList(segment.rstrip(b"\r\n")).malformed().size:
@@ -218,6 +227,6 @@ class _Problems:
             if not (counts_twice and problem.kind == "duplicate id"):
                 first.setdefault(problem.kind, problem)
         if first:
-            told = "; ".join(str(problem) for problem in first.values())
+            sentences = "; ".join(str(problem) for problem in first.values())
             total = ", ".join(f"{self.counts[kind]:,} of {kind}" for kind in first)
-            raise UserError(f"{path}, {told} (in all: {total}; --nostrict scores the rest).")
+            raise UserError(f"{path}, {sentences} (in all: {total}; --nostrict scores the rest).")

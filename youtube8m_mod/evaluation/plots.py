@@ -2,19 +2,21 @@
 
 import itertools
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from youtube8m_mod import figures
+from youtube8m_mod.evaluation.mean_average_precision import ClassResult, Result
 
 
-def precision_recall(result):
+def precision_recall(result: ClassResult) -> tuple[np.ndarray, np.ndarray]:
     """(recall, precision) of a `ClassResult` after each rated id of its list, float (n,) each."""
     hits = np.cumsum(result.relevance)
     return hits / result.positives, hits / np.arange(1, len(hits) + 1)
 
 
-def write_plots(folder, result, names, shown=6):
+def write_plots(folder: str, result: Result, names: Mapping[int, str], shown: int = 6) -> list[str]:
     """Writes average_precision.png and precision_recall.png into `folder`; returns their paths.
 
     Args:

@@ -5,6 +5,8 @@ import hashlib
 import io
 import math
 import sys
+from collections.abc import ItemsView, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from youtube8m_mod.data import shards
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdSet
 from youtube8m_mod.formats.lines import read_rows, shown
+
+if TYPE_CHECKING:
+    from youtube8m_mod.data.records import RecordKeys
 
 _RATED = {None: "not rated", True: "rated as positive", False: "rated as negative"}
 
@@ -24,15 +29,15 @@ class ClassLabels:
         ids: `IdSet`; positive: bool (n,), True where the rating says that the segment shows the class.
     """
 
-    def __init__(self, ratings):
+    def __init__(self, ratings: Mapping[bytes, bool]):
         self.ids = IdSet(list(ratings))
         self.positive = np.fromiter(ratings.values(), bool, len(ratings))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.positive)
 
     @property
-    def num_positives(self):
+    def num_positives(self) -> int:
         """N_c of Eq. (8)."""
         return int(np.count_nonzero(self.positive))
 
@@ -44,32 +49,32 @@ class RatedLabels:
         ratings: {class: {id bytes `<video id>:<start>`: True where positive}}.
     """
 
-    def __init__(self, ratings):
+    def __init__(self, ratings: dict[int, dict[bytes, bool]]):
         self._ratings = ratings
         self.classes = sorted(ratings)
         self.num_ratings = sum(map(len, ratings.values()))
         self.num_positives = {c: sum(values.values()) for c, values in ratings.items()}
 
-    def __getitem__(self, class_id):
+    def __getitem__(self, class_id: int) -> ClassLabels:
         return ClassLabels(self._ratings[class_id])
 
-    def ratings(self, class_id):
+    def ratings(self, class_id: int) -> dict[bytes, bool]:
         """{id bytes: True where positive} of a class, {} where none of its segments is rated."""
         return self._ratings.get(class_id, {})
 
-    def __contains__(self, class_id):
+    def __contains__(self, class_id: int) -> bool:
         return class_id in self._ratings
 
-    def items(self, class_id):
+    def items(self, class_id: int) -> ItemsView[bytes, bool]:
         """(id bytes, True where positive) of every rating of a class."""
         return self._ratings[class_id].items()
 
     @property
-    def scored_classes(self):
+    def scored_classes(self) -> list[int]:
         """Classes with a positive at least, ascending: the C of Eq. (8)."""
         return [c for c in self.classes if self.num_positives[c]]
 
-    def write_cache(self, path):
+    def write_cache(self, path: files.Path) -> None:
         """Writes lines `<id>,<class>,<score>`, sorted, as the starter code's label cache; gzip if the name ends in .gz.
 
         The same ratings give the same bytes.
@@ -83,7 +88,7 @@ class RatedLabels:
             file.write(content)
 
 
-def read_cache(path):
+def read_cache(path: files.Path) -> RatedLabels:
     """The `RatedLabels` of a label cache: ours or the starter code's, plain or gzip.
 
     The starter code under Python 3 writes ids as `b'abcd':5`; they are read as `abcd:5`.
@@ -110,7 +115,7 @@ def read_cache(path):
     return RatedLabels(ratings)
 
 
-def read_records(pattern, repeated=None, keys=None):
+def read_records(pattern: str, repeated: list[str] | None = None, keys: "RecordKeys | None" = None) -> RatedLabels:
     """The `RatedLabels` of TFRecords with rated segments. Loads TensorFlow.
 
     Args:
@@ -127,7 +132,12 @@ def read_records(pattern, repeated=None, keys=None):
     return RatedLabels(ratings)
 
 
-def load_labels(pattern=None, cache=None, repeated=None, keys=None):
+def load_labels(
+    pattern: str | None = None,
+    cache: files.Path | None = None,
+    repeated: list[str] | None = None,
+    keys: "RecordKeys | None" = None,
+) -> RatedLabels:
     """The `RatedLabels` of records, or of a cache of them, or of both where they agree.
 
     Beside a cache `<cache>.source.json` says of which files it was made. Where `pattern` names others, or they have

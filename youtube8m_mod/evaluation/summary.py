@@ -1,13 +1,18 @@
 """What a scored submission looks like: tables for the terminal, a dict for JSON."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from youtube8m_mod import terminal
+from youtube8m_mod.evaluation.mean_average_precision import Result
+from youtube8m_mod.evaluation.rated_labels import RatedLabels
+from youtube8m_mod.evaluation.video_metrics import VideoScores
 
 _SHOWN = 5  # Best and worst classes in the table.
 
 
-def class_rows(result, names):
+def class_rows(result: Result, names: Mapping[int, str]) -> list[dict[str, Any]]:
     """A dict for every scored class: class, name, average_precision, positives, rated, listed, rated_listed, found."""
     return [
         {
@@ -25,7 +30,7 @@ def class_rows(result, names):
     ]
 
 
-def map_json(result, names, labels):
+def map_json(result: Result, names: Mapping[int, str], labels: RatedLabels) -> dict[str, Any]:
     """A `Result` as a JSON-able dict."""
     return {
         "mode": result.mode,
@@ -40,7 +45,7 @@ def map_json(result, names, labels):
     }
 
 
-def counts(result, labels):
+def counts(result: Result, labels: RatedLabels) -> dict[str, int]:
     """What was scored and what was left out."""
     return {
         "classes_scored": result.counts["classes_scored"],
@@ -54,21 +59,21 @@ def counts(result, labels):
     }
 
 
-def map_tables(result, names, labels):
+def map_tables(result: Result, names: Mapping[int, str], labels: RatedLabels) -> str:
     """The text that eval_map.py prints."""
     k = f"MAP@{result.top_n}" if result.top_n else "MAP"
-    told = counts(result, labels)
+    counted = counts(result, labels)
     missing = "left out, as the starter does" if result.mode == "starter" else "score 0"
     rows = [
         {"": k, "value": result.map, "note": f"mode {result.mode}"},
         {"": "recall", "value": result.recall, "note": "mean share of a class's positives that its list holds"},
         {"": "precision", "value": result.precision, "note": "mean share of positives among a list's rated ids"},
-        {"": "classes scored", "value": told["classes_scored"], "note": ""},
-        {"": "classes missing", "value": told["classes_missing_in_submission"], "note": missing},
-        {"": "classes without positives", "value": told["classes_without_positives"], "note": "left out"},
-        {"": "classes without ratings", "value": told["classes_without_ratings"], "note": "left out"},
-        {"": "ids listed", "value": told["ids_in_submission"], "note": ""},
-        {"": "rated ids scored", "value": told["rated_ids_scored"], "note": f"of {told['ratings']:,} ratings"},
+        {"": "classes scored", "value": counted["classes_scored"], "note": ""},
+        {"": "classes missing", "value": counted["classes_missing_in_submission"], "note": missing},
+        {"": "classes without positives", "value": counted["classes_without_positives"], "note": "left out"},
+        {"": "classes without ratings", "value": counted["classes_without_ratings"], "note": "left out"},
+        {"": "ids listed", "value": counted["ids_in_submission"], "note": ""},
+        {"": "rated ids scored", "value": counted["rated_ids_scored"], "note": f"of {counted['ratings']:,} ratings"},
     ]
     tables = [terminal.format_table(rows)]
     ordered = sorted(class_rows(result, names), key=lambda row: (-row["average_precision"], row["class"]))
@@ -88,7 +93,7 @@ def map_tables(result, names, labels):
     return "\n\n".join(tables)
 
 
-def video_table(scores):
+def video_table(scores: VideoScores) -> str:
     """The text for `VideoScores`."""
     return terminal.format_table(
         [{"": name.replace("_", " "), "value": value} for name, value in dataclasses.asdict(scores).items()]

@@ -1,6 +1,7 @@
 """GAP, Hit@1 and PERR of video predictions, as the starter code defines them."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -21,7 +22,9 @@ class VideoScores:
     unknown_videos: int  # Predicted, but not in the ground truth; left out.
 
 
-def video_scores(labels, predictions):
+def video_scores(
+    labels: Mapping[str, np.ndarray], predictions: Iterable[tuple[str, np.ndarray, np.ndarray]]
+) -> VideoScores:
     """Scores predictions against the labels of all videos of the ground truth.
 
     Args:

@@ -38,7 +38,7 @@ def define_flags():
     flags.DEFINE_string("output", None, "The page, an .html file.", required=True)
     define_settings(InferenceOptions, without=_WITHOUT)
     flags.DEFINE_string("title", "Localised videos", "Heading of the page.")
-    flags.DEFINE_list("devices", None, "Devices that subtrees are dealt to (default: all GPUs, without any the CPU).")
+    flags.DEFINE_list("devices", None, "Devices of the subtrees (default: all GPUs, without any the CPU).")
     flags.DEFINE_string("segment_predictions_file", None, "Of inference.py: segments and their classes.")
     flags.DEFINE_string("video_predictions_file", None, "Of inference.py: values become those of Eq. 1 with it.")
     flags.DEFINE_string("submission_file", None, "Of inference.py: the best segments of a class are its list.")

@@ -1,6 +1,7 @@
 """Named arrays in a file: the same arrays give the same bytes."""
 
 import io
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 
 
-def write_arrays(path, arrays):
+def write_arrays(path: files.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a dict of numpy arrays as an .npz, whole or not at all."""
     content = io.BytesIO()  # Files of an object store cannot be written out of order.
     np.savez(content, **arrays)
@@ -16,7 +17,7 @@ def write_arrays(path, arrays):
         file.write(content.getbuffer())
 
 
-def read_arrays(path, names=None):
+def read_arrays(path: files.Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """What `write_arrays` wrote: the arrays of these names, which must be there, or all. Nothing is unpickled."""
     with files.open_file(path, "rb") as file:
         content = io.BytesIO(file.read())

@@ -1,11 +1,12 @@
 """Lists of classes, as the challenge's `segment_label_ids.csv`."""
 
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.files import Path
 from youtube8m_mod.formats.label_names import read_table
 from youtube8m_mod.formats.lines import read_text
 
 
-def read_class_ids(path, num_classes):
+def read_class_ids(path: Path, num_classes: int) -> list[int]:
     """The classes of a `segment_label_ids.csv`, ascending: a header `Index`, then one class a line.
 
     The header may be missing, and a table may have further columns, as the segment vocabulary has. A byte-order mark,

@@ -10,15 +10,17 @@ part of a name.
 
 import csv
 import io
+from collections.abc import Iterator
 
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.files import Path
 from youtube8m_mod.formats.lines import read_text
 
 _NAME_COLUMNS = ("name", "display_name", "displayname", "label", "label_name")
 _INDEX_COLUMNS = ("index", "class", "id")
 
 
-def read_label_names(path, num_classes=None):
+def read_label_names(path: Path, num_classes: int | None = None) -> dict[int, str]:
     """{class: name} from a file of names.
 
     Args:
@@ -54,7 +56,7 @@ def read_label_names(path, num_classes=None):
     return names
 
 
-def read_table(text):
+def read_table(text: str) -> tuple[Iterator[tuple[int, list[str]]], list[str] | None]:
     """(iterator of (line number, cells) of the rows, the header's cells in lower case); (empty, None) without a header.
 
     A header is a first line of several cells, or of one that is a known column's name.

@@ -1,7 +1,7 @@
 """Lines and rows of text files that other programs, spreadsheets among them, may have written or saved again.
 
 One reader for submissions, predictions, label caches and lists of classes, so that all take the same liberties: gzip or
-not (told by the content), a byte-order mark, any line ends, quoted cells, blanks around them, blank lines.
+not (recognised by the content), a byte-order mark, any line ends, quoted cells, blanks around them, blank lines.
 """
 
 import codecs
@@ -9,6 +9,7 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Iterator
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -16,7 +17,7 @@ from youtube8m_mod.errors import UserError
 _QUOTED = re.compile(rb'[ \t]*"([^"]*(?:""[^"]*)*)"[ \t\r\n]*(?=,|\Z)')
 
 
-def read_lines(path):
+def read_lines(path: files.Path) -> Iterator[tuple[int, bytes]]:
     r"""Yields (line number, line with its end) as bytes, without a byte-order mark.
 
     Memory is bounded by the longest line, unless the lines end in `\r` alone or the text is UTF-16.
@@ -41,7 +42,7 @@ def read_lines(path):
             raise UserError(f"{path} is not UTF-16 text, as its first bytes say: {error}.") from error
 
 
-def read_text(path):
+def read_text(path: files.Path) -> str:
     """The text of a file that is read as `read_lines` reads it; raises `UserError` where it is not UTF-8."""
     content = b"".join(line for _, line in read_lines(path))
     try:
@@ -50,7 +51,7 @@ def read_text(path):
         raise UserError(f"{path} is not UTF-8 text: {error}.") from error
 
 
-def split_cells(line):
+def split_cells(line: bytes) -> list[bytes]:
     """The cells of a line, bytes: separated by commas; in a cell in quotes `,` and `""` stand for `,` and `"`."""
     if b'"' not in line:
         return [cell.strip() for cell in line.split(b",")]
@@ -69,7 +70,7 @@ def split_cells(line):
         place += 1
 
 
-def read_rows(path):
+def read_rows(path: files.Path) -> Iterator[tuple[int, list[bytes]]]:
     """Yields (line number, cells as bytes, without blanks around them) of every line in which a cell is not empty."""
     for number, line in read_lines(path):
         cells = split_cells(line)
@@ -77,7 +78,7 @@ def read_rows(path):
             yield number, cells
 
 
-def shown(line):
+def shown(line: bytes | list[bytes]) -> str:
     """A line as text for a message, cut short."""
     text = (b",".join(line) if isinstance(line, list) else line).decode(errors="backslashreplace").strip()
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,15 +1,20 @@
 """Lines of predictions as the starter code writes them: `VideoId,LabelConfidencePairs`."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.files import Path
 from youtube8m_mod.formats.lines import read_rows, shown
 from youtube8m_mod.localization.value_model import top_classes
 
 HEADER = "VideoId,LabelConfidencePairs"
 
 
-def format_lines(ids, probabilities, top_k, classes=None):
+def format_lines(
+    ids: Iterable[str], probabilities: np.ndarray, top_k: int, classes: np.ndarray | None = None
+) -> list[str]:
     """One line for each id: `<id>,<class> <probability> <class> <probability> ...`, best class first.
 
     Where fewer than `top_k` classes are listed the original goes on with other classes at probability 0; here the
@@ -31,7 +36,7 @@ def format_lines(ids, probabilities, top_k, classes=None):
     return lines
 
 
-def read_predictions(path, repeated=None):
+def read_predictions(path: Path, repeated: list[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yields (id str, classes int (n,), probabilities float64 (n,)) of every line of a predictions file.
 
     A missing header is accepted.

@@ -1,5 +1,7 @@
 """The challenge's submission: `Class,Segments`, a line of segment ids `<video id>:<start>` per class, best first."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from youtube8m_mod import files
@@ -19,11 +21,11 @@ class SegmentIds:
         slots: segments that a video can have.
     """
 
-    def __init__(self, video_ids, slots):
+    def __init__(self, video_ids: np.ndarray, slots: int):
         starts = np.array([b":%d " % (SEGMENT_FRAMES * slot) for slot in range(slots)])
         self._ids, self._starts = _bytes_table(video_ids), _bytes_table(starts)
 
-    def join(self, videos, starts):
+    def join(self, videos: np.ndarray, starts: np.ndarray) -> bytes:
         """`<video id>:<start> <video id>:<start> ...` as bytes.
 
         Args:
@@ -34,7 +36,13 @@ class SegmentIds:
         return text[text != 0].tobytes()[:-1]  # Shorter texts are padded with zero bytes.
 
 
-def write_submission(path, class_ids, lists, video_ids, slots):
+def write_submission(
+    path: files.Path,
+    class_ids: Iterable[int],
+    lists: Iterable[tuple[np.ndarray, np.ndarray]],
+    video_ids: np.ndarray,
+    slots: int,
+) -> None:
     """Writes the lists of all classes, whole or not at all, class after class.
 
     Args:
@@ -49,7 +57,7 @@ def write_submission(path, class_ids, lists, video_ids, slots):
             file.write(b"%d,%s\n" % (class_id, ids.join(videos, starts)))
 
 
-def read_submission(path):
+def read_submission(path: files.Path) -> Iterator[tuple[int, bytes, bytes]]:
     """Yields (line number, class text, text of the ids with the line's end) of every line, as bytes.
 
     Memory is bounded by the longest line. The header, if there is one, is the first: (1, b"Class", b"Segments\\n").

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import urllib.parse
+from collections.abc import Iterable, Mapping
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -13,7 +14,7 @@ from youtube8m_mod.localization.timelines import Span
 COLUMNS = ("video", "start", "end", "class", "name", "probability")
 
 
-def check_timeline_path(path):
+def check_timeline_path(path: str) -> None:
     """Raises `UserError` where a path's ending names none of the forms, or one whose library is missing."""
     if _ending(path) not in _WRITERS:
         raise UserError(f'A timeline file must end in .csv, .parquet or .vtt (a folder of tracks), got "{path}".')
@@ -28,7 +29,7 @@ def check_timeline_path(path):
         _check_tracks(path)
 
 
-def write_timeline(path, videos, names=None):
+def write_timeline(path: str, videos: Iterable[tuple[str, list[Span]]], names: Mapping[int, str] | None = None) -> None:
     """Writes spans in the form that the path's ending names, whole or not at all.
 
     Args:
@@ -41,12 +42,12 @@ def write_timeline(path, videos, names=None):
     _WRITERS[_ending(path)](path, videos, names or {})
 
 
-def format_spans(spans):
+def format_spans(spans: Iterable[Span]) -> str:
     """The spans as text, a line each; `parse_spans` reads it."""
     return "".join(f"{span.start} {span.end} {span.class_id} {span.probability:.9g}\n" for span in spans)
 
 
-def parse_spans(text):
+def parse_spans(text: str) -> list[Span]:
     """The list of `Span` in a text of `format_spans`."""
     spans = [line.split() for line in text.splitlines()]
     return [Span(int(start), int(end), int(class_id), float(value)) for start, end, class_id, value in spans]

@@ -45,7 +45,7 @@ class Parts:
 
     Args:
         folder: where they are.
-        settings: a JSON-able dict that tells runs apart; its "input_files" are the whole paths of the input.
+        settings: a JSON-able dict that distinguishes runs; its "input_files" are the whole paths of the input.
         skip_bad: whether bad records may be left out.
 
     Attributes:

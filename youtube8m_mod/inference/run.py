@@ -168,7 +168,7 @@ class Inference(InferenceOptions):
         return checkpoints.LAST
 
     def _identity(self, train_dir, checkpoint):
-        """What tells a choice of checkpoints from others: their steps and fingerprints."""
+        """What distinguishes a choice of checkpoints from others: their steps and fingerprints."""
         steps = checkpoints.chosen_steps(train_dir, checkpoint)
         return [[step, checkpoints.fingerprint(train_dir, step)] for step in steps]
 

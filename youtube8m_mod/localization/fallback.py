@@ -1,5 +1,7 @@
 """Lists filled up to the cap with segments of a video-level ranking (field notes, section 1, "Localisation")."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
@@ -14,12 +16,14 @@ class Fallback:
         slots: segments that a video can have.
     """
 
-    def __init__(self, video_ids, num_segments, slots):
+    def __init__(self, video_ids: Sequence[bytes] | np.ndarray, num_segments: Sequence[int] | np.ndarray, slots: int):
         self._num_segments = np.asarray(num_segments, np.int64)
         self._slots = slots
         self._taken = np.zeros(len(video_ids) * slots, bool)
 
-    def fill(self, videos, starts, ranked_videos, cap):
+    def fill(
+        self, videos: np.ndarray, starts: np.ndarray, ranked_videos: np.ndarray, cap: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The list with segments of `ranked_videos` that it lacks behind it, video by video, until it has `cap`.
 
         Args:

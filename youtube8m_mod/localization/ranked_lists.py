@@ -1,6 +1,7 @@
 """From the probabilities of videos and of their segments to the ranked lists of every class (section 3.1)."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Localization:
             behind the 300th frame, which no model sees.)
     """
 
-    def __init__(self, class_ids, config, slots=SLOTS):
+    def __init__(self, class_ids: Sequence[int] | np.ndarray, config: LocalizationConfig, slots: int = SLOTS):
         self.class_ids = np.asarray(class_ids, np.int64)
         self.config, self.slots = config, slots
         self._segments = TopK(len(self.class_ids), config.segment_max_pred, slots)
@@ -71,13 +72,13 @@ class Localization:
 
     def add(
         self,
-        video_id,
-        num_frames,
-        video_probabilities,
-        segment_probabilities,
-        fallback_probabilities=None,
-        num_considered=None,
-    ):
+        video_id: bytes,
+        num_frames: int,
+        video_probabilities: np.ndarray | None,
+        segment_probabilities: np.ndarray,
+        fallback_probabilities: np.ndarray | None = None,
+        num_considered: np.ndarray | None = None,
+    ) -> None:
         """Adds one video.
 
         Args:
@@ -112,7 +113,7 @@ class Localization:
             probabilities = video_probabilities if fallback_probabilities is None else fallback_probabilities
             self._videos.add(video_id, [0], probabilities[np.newaxis, self.class_ids])
 
-    def lists(self):
+    def lists(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields, class by class, the list: (videos int (n,), starts int (n,)); videos index `video_ids()`."""
         if not (self.config.candidates and self.config.fill):
             yield from ((videos, starts) for _, videos, starts in self._segments.lists())
@@ -125,18 +126,18 @@ class Localization:
                 videos, starts = fallback.fill(videos, starts, places[ranked], self.config.segment_max_pred)
             yield videos, starts
 
-    def video_ids(self):
+    def video_ids(self) -> np.ndarray:
         """All videos that were added, as a sorted array of bytes (dtype S)."""
         return self._segments.video_ids()
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """Everything that was added, as a dict of arrays; the same for the same videos in any order."""
         state = {f"segments/{key}": value for key, value in self._segments.state().items()}
         state |= {f"videos/{key}": value for key, value in self._videos.state().items()}
         lengths = [self._num_segments.get(video_id, 0) for video_id in self.video_ids().tolist()]
         return state | {"num_segments": np.array(lengths, np.int32)}
 
-    def merge(self, state):
+    def merge(self, state: dict[str, np.ndarray]) -> None:
         """Adds the videos of another's `state()`."""
 
         def part(prefix):

@@ -5,6 +5,8 @@ that integer order is score order. Memory is bounded by classes x K, whatever th
 their ids are kept.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
@@ -29,7 +31,7 @@ class TopK:
         slots: segments that a video can have; starts are below `5 * slots`. 1 ranks whole videos.
     """
 
-    def __init__(self, num_classes, k, slots=SLOTS):
+    def __init__(self, num_classes: int, k: int, slots: int = SLOTS):
         if num_classes < 1 or k < 1 or slots < 1:
             raise UserError(
                 f"A ranking needs at least 1 class, 1 entry and 1 slot, got {num_classes}, {k} and {slots}."
@@ -44,7 +46,9 @@ class TopK:
         self._places = None  # Number of arrival -> place among the sorted ids.
         self._pending, self._num_pending = [], 0
 
-    def add(self, video_id, starts, scores, classes=None):
+    def add(
+        self, video_id: bytes, starts: Sequence[int] | np.ndarray, scores: np.ndarray, classes: np.ndarray | None = None
+    ) -> None:
         """Adds segments of one video, which must be new here.
 
         Args:
@@ -74,7 +78,7 @@ class TopK:
         columns = entries % scores.shape[1]
         self._push(columns if classes is None else np.asarray(classes)[columns], keys)
 
-    def lists(self):
+    def lists(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Yields, class by class, the ranking: (scores float32 (n,), videos int (n,), starts int (n,)).
 
         `videos` are indexes into `video_ids()`.
@@ -84,12 +88,12 @@ class TopK:
             scores, codes = self._ranked(c)
             yield scores, codes // self.slots, codes % self.slots * SEGMENT_FRAMES
 
-    def video_ids(self):
+    def video_ids(self) -> np.ndarray:
         """All videos that were added, as a sorted array of bytes (dtype S)."""
         return np.sort(self._ids())
 
-    def state(self):
-        """The rankings as a dict of arrays, the same for the same entries however they came."""
+    def state(self) -> dict[str, np.ndarray]:
+        """The rankings as a dict of arrays, the same for the same entries in any order."""
         self._flush()
         ranked = [self._ranked(c) for c in range(self.num_classes)]
         return {
@@ -101,7 +105,7 @@ class TopK:
             "codes": np.concatenate([codes for _, codes in ranked]).astype(np.uint32),
         }
 
-    def merge(self, state):
+    def merge(self, state: dict[str, np.ndarray]) -> None:
         """Adds what another `TopK` over other videos held, as its `state()`."""
         if (int(state["k"]), int(state["slots"]), len(state["counts"])) != (self.k, self.slots, self.num_classes):
             raise UserError(

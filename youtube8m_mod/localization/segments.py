@@ -1,9 +1,16 @@
 """Videos cut into their 5-frame segments, the second step of section 3.1."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from youtube8m_mod.config import SEGMENT_FRAMES
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def split_segments(features, num_frames):
+
+def split_segments(features: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """The segments of a batch of videos: starts 0, 5, 10, ..., the partial last one included.
 
     Frames beyond the M that `features` holds do not count; rows past the end of a video are copied as they are, the

@@ -1,10 +1,12 @@
 """From the values of segments to spans of time: neighbouring segments of a class are joined."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 from youtube8m_mod.localization.value_model import candidate_columns, top_classes, value_model
 
 
@@ -17,7 +19,12 @@ class Span(NamedTuple):
     probability: float
 
 
-def segment_values(video_probabilities, segment_probabilities, class_ids, config):
+def segment_values(
+    video_probabilities: np.ndarray | None,
+    segment_probabilities: np.ndarray,
+    class_ids: Sequence[int] | np.ndarray,
+    config: LocalizationConfig,
+) -> tuple[np.ndarray, np.ndarray]:
     """The values by which a video's segments are ranked, partial last segment included.
 
     Args:
@@ -43,7 +50,7 @@ def segment_values(video_probabilities, segment_probabilities, class_ids, config
     return class_ids, values
 
 
-def join_segments(classes, values, num_frames, threshold):
+def join_segments(classes: np.ndarray, values: np.ndarray, num_frames: int, threshold: float) -> list[Span]:
     """The spans in which classes reach a threshold, by start, then the most probable first.
 
     Args:

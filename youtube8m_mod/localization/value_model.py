@@ -1,9 +1,11 @@
 """Candidates of a video and the value of its segments (section 3.1)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
-def top_classes(probabilities, k):
+def top_classes(probabilities: np.ndarray, k: int) -> np.ndarray:
     """The candidates: each video's (or segment's) k best classes.
 
     Args:
@@ -25,7 +27,7 @@ def top_classes(probabilities, k):
     return result
 
 
-def candidate_columns(video_probabilities, class_ids, k):
+def candidate_columns(video_probabilities: np.ndarray, class_ids: Sequence[int] | np.ndarray, k: int) -> np.ndarray:
     """The places in `class_ids` of those classes that are among a video's `k` best.
 
     Args:
@@ -38,7 +40,12 @@ def candidate_columns(video_probabilities, class_ids, k):
     return np.flatnonzero(np.isin(class_ids, top_classes(video_probabilities[np.newaxis], k)[0]))
 
 
-def value_model(video_probabilities, segment_probabilities, video_exponent=0.05, segment_exponent=0.95):
+def value_model(
+    video_probabilities: np.ndarray,
+    segment_probabilities: np.ndarray,
+    video_exponent: float = 0.05,
+    segment_exponent: float = 0.95,
+) -> np.ndarray:
     """Eq. (1): `P = P_vid^a * P_seg^b`, in float64.
 
     Args:
@@ -53,7 +60,9 @@ def value_model(video_probabilities, segment_probabilities, video_exponent=0.05,
     return np.where(segment < 0, -1, video * np.abs(segment) ** segment_exponent)
 
 
-def first_segments(video_probabilities, num_segments, video_ids, limit):
+def first_segments(
+    video_probabilities: np.ndarray, num_segments: np.ndarray, video_ids: np.ndarray, limit: int
+) -> np.ndarray:
     """How many segments each video has among the first `limit` of every class's video-level ranking.
 
     The original's value model can look at those only (its `rerank`). Order as in the ranking: higher probability first,

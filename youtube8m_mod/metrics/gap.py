@@ -1,6 +1,7 @@
 """Global average precision."""
 
 import threading
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ from keras import ops
 
 from youtube8m_mod.metrics.average_precision import GAP_TOP_K, ranked_average_precision
 from youtube8m_mod.metrics.rated import rated
+from youtube8m_mod.tree import Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -34,7 +36,7 @@ class GAP(keras.metrics.Metric):
     Reference: the YouTube-8M challenges.
     """
 
-    def __init__(self, top_k=GAP_TOP_K, name="gap", dtype=None):
+    def __init__(self, top_k: int = GAP_TOP_K, name: str = "gap", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
         if top_k < 1:
             raise ValueError(f"Expected top_k of at least 1, got {top_k}.")
@@ -46,7 +48,7 @@ class GAP(keras.metrics.Metric):
         self._negated, self._correct = np.zeros(0, np.float32), np.zeros(0, bool)  # In order of probability.
         self._num_labels = 0
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None):
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         counts = weights > 0
         probabilities, classes = ops.top_k(predictions, min(self.top_k, labels.shape[-1]))
@@ -65,7 +67,7 @@ class GAP(keras.metrics.Metric):
         negated, correct = -probabilities[counted], correct[counted]
         order = np.argsort(negated, kind="stable")
         with self._lock:
-            # After those of the same probability that came before.
+            # After earlier ones of the same probability.
             places = np.searchsorted(self._negated, negated[order], side="right")
             self._negated = np.insert(self._negated, places, negated[order])
             self._correct = np.insert(self._correct, places, correct[order])

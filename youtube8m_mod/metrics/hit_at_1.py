@@ -1,9 +1,12 @@
 """Hit@1."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.metrics.rated import rated
+from youtube8m_mod.tree import Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -13,10 +16,10 @@ class HitAt1(keras.metrics.Mean):
     Arguments of `update_state` as those of `GAP`; weights of examples weight the mean.
     """
 
-    def __init__(self, name="hit_at_1", dtype=None):
+    def __init__(self, name: str = "hit_at_1", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None):
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         best = ops.argmax(predictions, axis=1)
         hits = ops.take_along_axis(labels, best[:, None], axis=1)[:, 0] > 0

@@ -1,9 +1,12 @@
 """Precision at equal recall rate."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.metrics.rated import rated
+from youtube8m_mod.tree import Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -14,10 +17,10 @@ class PERR(keras.metrics.Mean):
     `GAP`; weights of examples weight the mean.
     """
 
-    def __init__(self, name="perr", dtype=None):
+    def __init__(self, name: str = "perr", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None):
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         count = ops.sum(ops.cast(labels > 0, "int32"), axis=1)
         best, classes = ops.top_k(predictions, labels.shape[1])

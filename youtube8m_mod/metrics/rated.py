@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from youtube8m_mod.tree import Tensor
 
-def rated(labels, predictions, sample_weight=None):
+
+def rated(labels: Tensor, predictions: Tensor, sample_weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """What counts of a batch.
 
     Args:

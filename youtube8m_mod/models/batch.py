@@ -1,10 +1,14 @@
 """A batch as the reader gives it, of what Keras hands to a model."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from youtube8m_mod.tree import NodeOutput, Tensor
 
-def as_batch(data):
+
+def as_batch(data: Any) -> dict[str, Tensor]:
     """The batch dict of what `fit`, `evaluate`, `predict` or a call were given.
 
     Args:
@@ -24,7 +28,7 @@ def as_batch(data):
     return batch
 
 
-def labels_of(batch):
+def labels_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
     """(labels, label weights or None) of a batch, float32 `(batch, classes)` and `(batch, classes)` or `(batch, 1)`."""
     if "labels" not in batch:
         raise ValueError(
@@ -39,7 +43,7 @@ def labels_of(batch):
     return labels, weights
 
 
-def without_texts(data):
+def without_texts(data: Any) -> Any:
     """`data` without the texts of a dataset's batches, as `ids`: no GPU and no replica can hold them."""
     if not isinstance(data, tf.data.Dataset) or not isinstance(data.element_spec, dict):
         return data
@@ -59,7 +63,7 @@ class ReplicaPart:
         share: of the whole batch: gradients of replicas are summed, each being that of a mean over its part.
     """
 
-    def __init__(self, batch):
+    def __init__(self, batch: dict[str, Tensor]):
         labels_of(batch)  # Says what is missing, before anything is computed.
         self.batch, self.examples, self.share = batch, tf.shape(batch["labels"])[0], 1.0
         self.alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
@@ -73,7 +77,7 @@ class ReplicaPart:
                 if values.dtype != tf.string  # Ids, which have no use here.
             }
 
-    def scored(self, output):
+    def scored(self, output: NodeOutput) -> tuple[Tensor, Tensor, Tensor | None]:
         """(labels, probabilities, label weights or None) of the examples that there are."""
         labels, label_weights = labels_of(self.batch)
         values = labels, output.probabilities, label_weights

@@ -1,11 +1,15 @@
 """A mixture: a node that mixes the logits of its children (Fig. 6; Fig. 7 is two levels of it)."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.logit_mixing import LogitMixing
 from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
-from youtube8m_mod.tree import NodeOutput
+from youtube8m_mod.tree import NodeOutput, Tensor
 
 
 class Mixture(keras.layers.Layer):
@@ -23,7 +27,7 @@ class Mixture(keras.layers.Layer):
         a `NodeOutput` of the whole subtree.
     """
 
-    def __init__(self, children, momentum=0.999, **kwargs):
+    def __init__(self, children: Iterable[keras.layers.Layer], momentum: float = 0.999, **kwargs):
         super().__init__(**kwargs)
         self.nodes = list(children)
         self.mixing = LogitMixing(len(self.nodes), momentum, name="mixing")
@@ -34,24 +38,24 @@ class Mixture(keras.layers.Layer):
                 node.build(frames_shape)
         self.mixing.build(frames_shape)
 
-    def call(self, frames, num_frames=None, training=None):
+    def call(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> NodeOutput:
         return self.mix(frames, [node(frames, num_frames, training=training) for node in self.nodes], training)
 
-    def mix(self, frames, outputs, training=None):
+    def mix(self, frames: Tensor, outputs: Sequence[NodeOutput], training: bool | None = None) -> NodeOutput:
         """The node's output from those of its children."""
         logits, weights = self.mixing(frames, [output.logits for output in outputs], training=training)
         return NodeOutput(logits, ops.sigmoid(logits), weights, tuple(outputs))
 
-    def leaves(self):
+    def leaves(self) -> list[keras.layers.Layer]:
         """The leaves below; no property: Keras walks through those when it saves a model."""
         return [leaf for node in self.nodes for leaf in node.leaves()]
 
     @property
-    def regularized_weights(self):
+    def regularized_weights(self) -> list[keras.Variable]:
         return [weight for node in self.nodes for weight in node.regularized_weights]
 
 
-def make_node(config, depth, name, leaf_options):
+def make_node(config: ModelConfig, depth: int, name: str, leaf_options: dict[str, Any]) -> keras.layers.Layer:
     """The node of `config`'s tree at a depth: a leaf, or a `Mixture` of nodes one level deeper.
 
     Args:

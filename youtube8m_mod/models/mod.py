@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from youtube8m_mod import distillation, losses
-from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, Recipe
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, PhaseConfig, Recipe
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
@@ -16,7 +16,7 @@ from youtube8m_mod.models.batch import ReplicaPart, as_batch, labels_of, without
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
 from youtube8m_mod.overrides import from_dict, to_dict
-from youtube8m_mod.tree import NodeOutput
+from youtube8m_mod.tree import NodeOutput, Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -50,7 +50,16 @@ class MOD(keras.Model):
     """
 
     def __init__(
-        self, config, frames=None, placement=None, dtype=None, seed=0, *, dropout=0.5, momentum=0.999, name="mod"
+        self,
+        config: ModelConfig,
+        frames: int | None = None,
+        placement: Placement | None = None,
+        dtype: Any = None,
+        seed: int = 0,
+        *,
+        dropout: float = 0.5,
+        momentum: float = 0.999,
+        name: str = "mod",
     ):
         placement = placement or Placement()
         with placement.variables():
@@ -66,7 +75,15 @@ class MOD(keras.Model):
             self.build()
 
     @classmethod
-    def for_phase(cls, config, phase, placement=None, dtype=None, seed=0, frames=None):
+    def for_phase(
+        cls,
+        config: ModelConfig,
+        phase: PhaseConfig,
+        placement: Placement | None = None,
+        dtype: Any = None,
+        seed: int = 0,
+        frames: int | None = None,
+    ) -> "MOD":
         """The model that a `PhaseConfig` trains: its dropout, momentum, frames (unless given), recipe."""
         model = cls(
             config,
@@ -109,14 +126,14 @@ class MOD(keras.Model):
         self.built = True
 
     @property
-    def segments(self):
+    def segments(self) -> bool:
         """Whether the examples are 5-frame segments, which attend to all their frames."""
         return self.frames == SEGMENT_FRAMES
 
-    def call(self, batch, training=False):
+    def call(self, batch: Any, training: bool = False) -> Tensor:
         return self.tree(batch, training).probabilities
 
-    def tree(self, batch, training=False):
+    def tree(self, batch: Any, training: bool = False) -> NodeOutput:
         """The `NodeOutput` of the root for a batch."""
         batch = as_batch(batch)
         scaled = self._scaled_frames(batch)
@@ -129,20 +146,20 @@ class MOD(keras.Model):
         with self.placement.root():
             return self.root.mix(scaled(0), outputs, training)
 
-    def freeze_trunk(self):
+    def freeze_trunk(self) -> None:
         """Keeps everything below the classifiers of the leaves as it is; these and the mixing nets go on training."""
         for leaf in self.root.leaves():
             for layer in leaf.trunk():
                 layer.trainable = False
 
-    def node(self, path):
+    def node(self, path: str) -> keras.layers.Layer:
         """The layer at a path of the tree: "" is the root, "1/2" the third child of the second child."""
         node = self.root
         for index in filter(None, path.split("/")):
             node = node.nodes[int(index)]
         return node
 
-    def set_recipe(self, recipe):
+    def set_recipe(self, recipe: Recipe) -> None:
         """Sets what `compile` takes where it is given none, and the original's accidents in batch norms."""
         self.recipe = Recipe(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)})
         self.loss_means.recipe = self.recipe
@@ -154,7 +171,15 @@ class MOD(keras.Model):
             # The original's root net, above its towers, trains without updating its averages.
             self.root.mixing.norm.momentum = 1.0 if accidents and len(branching) > 1 else self.momentum
 
-    def compile(self, optimizer="adam", recipe=None, metrics=None, weighted_metrics=None, jit_compile=False, **kwargs):
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        recipe: Recipe | None = None,
+        metrics: list | None = None,
+        weighted_metrics: list | None = None,
+        jit_compile: bool = False,
+        **kwargs,
+    ) -> None:
         """As `keras.Model.compile`, with a recipe in place of a loss.
 
         Args:
@@ -180,26 +205,26 @@ class MOD(keras.Model):
             )
             self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
+    def fit(self, x: Any = None, *args, validation_data: Any = None, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`; x may be a dataset of batches as the reader gives them."""
         return super().fit(without_texts(x), *args, validation_data=without_texts(validation_data), **kwargs)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`; x may be a dataset of batches as the reader gives them."""
         return super().evaluate(without_texts(x), *args, **kwargs)
 
-    def predict(self, x, *args, **kwargs):
+    def predict(self, x: Any, *args, **kwargs) -> Any:
         """As `keras.Model.predict`; x may be a dataset of batches as the reader gives them."""
         return super().predict(without_texts(x), *args, **kwargs)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Tensor]:
         part = ReplicaPart(as_batch(data))
         terms, gradients, output = self.losses_and_gradients(part.batch, part.share)
         self.optimizer.apply(gradients, self.trainable_variables)
         self.loss_means.update_state(terms, part.examples, part.share)
         return self.loss_means.result() if self.scored else self.compute_metrics(data, *part.scored(output))
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Tensor]:
         part = ReplicaPart(as_batch(data))
         output = self.tree(part.batch, training=False)
         terms = losses.tree_losses(output, *labels_of(part.batch), self.recipe)
@@ -212,7 +237,9 @@ class MOD(keras.Model):
             score.update_state(*part.scored(output))
         return self.get_metrics_result()
 
-    def losses_and_gradients(self, batch, share=1.0):
+    def losses_and_gradients(
+        self, batch: dict[str, Tensor], share: Tensor | float = 1.0
+    ) -> tuple[dict[str, Tensor], list[Tensor], NodeOutput]:
         """Loss terms of a batch, the gradients of their weighted sum, and the scores that they are losses of.
 
         Args:
@@ -306,14 +333,14 @@ class MOD(keras.Model):
         return computed
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         if not self.compiled:
             return []
         if self.scored:
             return [self.loss_means, *self.scores]
         return [self.loss_means, self._compile_metrics]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "config": to_dict(self.config),
             "frames": self.frames,
@@ -325,7 +352,7 @@ class MOD(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "MOD":
         return cls(**config | {"config": from_dict(ModelConfig, config["config"], "the configuration")})
 
     def get_compile_config(self):

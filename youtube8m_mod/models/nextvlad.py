@@ -3,16 +3,17 @@
 import keras
 from keras import ops
 
+from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.batch_norm import BatchNormalization
 from youtube8m_mod.layers.classifiers import LogisticClassifier, MixtureOfExpertsClassifier
 from youtube8m_mod.layers.context_gating import ContextGating
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
 from youtube8m_mod.layers.projection import Projection
-from youtube8m_mod.tree import NodeOutput
+from youtube8m_mod.tree import NodeOutput, Tensor
 
 
-def pooling_name(feature):
+def pooling_name(feature: str) -> str:
     """The name of a feature's `NeXtVLAD`; MediaPipe's features have names with slashes."""
     return f"{feature.replace('/', '.')}_vlad"
 
@@ -37,11 +38,11 @@ class NeXtVLADModel(keras.layers.Layer):
 
     def __init__(
         self,
-        config,
-        dropout=0.0,
-        unbiased_moving_variance=False,
-        momentum=0.999,
-        seed=None,
+        config: ModelConfig,
+        dropout: float = 0.0,
+        unbiased_moving_variance: bool = False,
+        momentum: float = 0.999,
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,7 +70,7 @@ class NeXtVLADModel(keras.layers.Layer):
         self.gating.build((None, self.config.hidden_size))
         self.classifier.build((None, self.config.hidden_size))
 
-    def call(self, frames, num_frames=None, training=None):
+    def call(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> NodeOutput:
         frame_mask = None
         if num_frames is not None:
             frame_mask = ops.arange(ops.shape(frames)[1], dtype="int32") < ops.cast(num_frames, "int32")[:, None]
@@ -82,18 +83,18 @@ class NeXtVLADModel(keras.layers.Layer):
         logits, probabilities = self.classifier(self.gating(hidden, training=training))
         return NodeOutput(logits, probabilities)
 
-    def trunk(self):
+    def trunk(self) -> list[keras.layers.Layer]:
         """The layers below the classifier."""
         return [*self.poolings, self.hidden, self.hidden_norm, self.gating]
 
-    def leaves(self):
+    def leaves(self) -> list[keras.layers.Layer]:
         return [self]
 
     @property
-    def regularized_weights(self):
+    def regularized_weights(self) -> list[keras.Variable]:
         return self.classifier.regularized_weights
 
-    def set_unbiased_moving_variance(self, unbiased):
+    def set_unbiased_moving_variance(self, unbiased: bool) -> None:
         """Whether the gating's batch norm has this accident of the original's mixtures; see `BatchNormalization`."""
         self.gating.norm.unbiased_moving_variance = unbiased
 
@@ -104,7 +105,14 @@ class DBoFModel(keras.layers.Layer):
     Arguments and results as `NeXtVLADModel`; there is no dropout, and frames are dequantised only.
     """
 
-    def __init__(self, config, unbiased_moving_variance=False, momentum=0.999, seed=None, **kwargs):
+    def __init__(
+        self,
+        config: ModelConfig,
+        unbiased_moving_variance: bool = False,
+        momentum: float = 0.999,
+        seed: int | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         policy = self.dtype_policy
         self.bag = DeepBagOfFrames(
@@ -126,21 +134,21 @@ class DBoFModel(keras.layers.Layer):
         self.bag.build((None, None, self.config.feature_size))
         self.classifier.build((None, self.config.hidden_size))
 
-    def call(self, frames, num_frames=None, training=None):
+    def call(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> NodeOutput:
         return NodeOutput(*self.classifier(self.bag(frames, num_frames, training=training)))
 
-    def trunk(self):
+    def trunk(self) -> list[keras.layers.Layer]:
         """The layers below the classifier."""
         return [self.bag]
 
-    def leaves(self):
+    def leaves(self) -> list[keras.layers.Layer]:
         return [self]
 
     @property
-    def regularized_weights(self):
+    def regularized_weights(self) -> list[keras.Variable]:
         return self.classifier.regularized_weights
 
-    def set_unbiased_moving_variance(self, unbiased):
+    def set_unbiased_moving_variance(self, unbiased: bool) -> None:
         """Whether the bag's batch norms have this accident of the original; see `BatchNormalization`."""
         for norm in (self.bag.input_norm, self.bag.cluster_norm, self.bag.hidden_norm):
             norm.unbiased_moving_variance = unbiased

@@ -4,12 +4,13 @@ import os
 
 import tensorflow as tf
 
+from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.errors import UserError
 
 _FLOAT_BYTES = 4
 
 
-def num_parameters(config):
+def num_parameters(config: ModelConfig) -> int:
     """Trainable parameters of a `ModelConfig`'s model."""
     leaf = _dbof(config) if config.pooling == "dbof" else _nextvlad(config)
     total, nodes = 0, 1
@@ -19,10 +20,10 @@ def num_parameters(config):
     return total + nodes * leaf
 
 
-def check_memory(config, copies, batch_size, frames):
+def check_memory(config: ModelConfig, copies: int, batch_size: int, frames: int) -> None:
     """Raises `UserError` where a model, or its input alone, cannot fit into this machine's memory.
 
-    With GPUs nothing is checked here: TensorFlow tells what does not fit.
+    With GPUs nothing is checked here: TensorFlow reports what does not fit.
 
     Args:
         config: a `ModelConfig`.

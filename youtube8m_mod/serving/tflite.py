@@ -15,7 +15,7 @@ _BATCH = 64
 def convert(signatures):
     """The bytes of a TFLite model with the signature `serving_default`.
 
-    It takes any number of examples, of as many frames as the model was trained on; `num_frames` tells how many exist.
+    It takes any number of examples, of as many frames as the model was trained on; `num_frames` is how many exist.
 
     Args:
         signatures: `Signatures` of a model that was folded with `kernels_right`.

@@ -23,7 +23,7 @@ def read_config(shapes, checkpoint):
         checkpoint: its name, for errors.
 
     Returns:
-        (`ModelConfig`, number of towers). What the variables do not tell, as the number of frames, has its default.
+        (`ModelConfig`, number of towers). What the variables do not show, as the number of frames, has its default.
     """
     towers, branches = _count(shapes, "tower_"), _count(shapes, "tower_0/branch_")
     leaf, suffix = ("tower_0/branch_0", "vlad") if branches else ("tower_0", "VLAD")
@@ -70,10 +70,10 @@ def convert(checkpoint, train_dir, phase=None, eigenvalues=None, changes=()):
     Args:
         checkpoint: prefix of the checkpoint's files.
         train_dir: a folder without a run.
-        phase: "pretrain" or "finetune"; None: as Adam's powers of beta tell. Finetuning carries them over and resets
+        phase: "pretrain" or "finetune"; None: what Adam's powers of beta show. Finetuning carries them over and resets
             the step, so in a finetuned checkpoint they are smaller than its steps make them.
         eigenvalues: path of the PCA eigenvalues, which no checkpoint holds; None: a scale of one.
-        changes: "field=value" of what the variables do not tell: `max_frames`, `feature_names`, the phase.
+        changes: "field=value" of what the variables do not show: `max_frames`, `feature_names`, the phase.
 
     Returns:
         a list of {"quantity", "value"}: what was found.
@@ -212,13 +212,13 @@ def _check_match(shapes, targets, others, checkpoint):
             if shapes[name] != tuple(targets[name].shape)
         ],
     }
-    told = [
+    differing = [
         f"{what} {', '.join(names[:_LISTED])}" + (f" and {len(names) - _LISTED} more" if names[_LISTED:] else "")
         for what, names in problems.items()
         if names
     ]
-    if told:
-        raise UserError(f"{checkpoint} does not match the model that its first leaf describes: {'; '.join(told)}.")
+    if differing:
+        raise UserError(f"{checkpoint} does not match the model that its first leaf describes: {'; '.join(differing)}.")
 
 
 def _text(value):

@@ -70,7 +70,7 @@ class HistoryLog(RunCallback):
     """Averages of the losses every `log_steps` steps and at the end: in `history.jsonl` and for TensorBoard.
 
     Args:
-        validation: a `Validation` that comes before it, whose scores are part of the line of their step; or None.
+        validation: a `Validation` earlier in the list, whose scores are part of the line of their step; or None.
 
     Attributes:
         averages: those of the last line; None before there is one.

@@ -2,24 +2,29 @@
 
 A checkpoint is a folder `checkpoint-<step>` with TensorFlow's checkpoint of every variable by its path in the model,
 and `state.json` with the place in the data. It is written beside and renamed, so it is there whole or not at all; where
-renaming a folder is no single act (object stores), `state.json` comes last and makes it one.
+renaming a folder is no single act (object stores), `state.json` is written last and makes it one.
 """
 
 import hashlib
 import re
 import sys
 import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
-from youtube8m_mod.distribution.placement import CHECKPOINT_OPTIONS
+from youtube8m_mod.distribution.placement import CHECKPOINT_OPTIONS, Placement
 from youtube8m_mod.errors import UserError, first_line
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.training.run import Run
+
+State = dict[str, Any]  # The place of a run in its data; see `new_state`.
+T = TypeVar("T")
 
 # What a file system that fails for the moment raises, or memory that is short; the checkpoint may be whole.
 _PASSING = (
@@ -38,14 +43,14 @@ _DAMAGE = (UserError, tf.errors.OpError, ValueError, RuntimeError, LookupError)
 LAST = "last"  # The choice of checkpoint by default.
 
 
-def steps(train_dir):
+def steps(train_dir: str) -> list[int]:
     """Steps of the checkpoints in a train_dir, ascending."""
     matches = (re.fullmatch(r"checkpoint-(\d{8,})", name) for name in files.list_dir(train_dir))
     return sorted(int(match[1]) for match in matches if match)
 
 
-def fingerprint(train_dir, step):
-    """What tells a checkpoint from others of its step: a digest of the checksums of all its tensors."""
+def fingerprint(train_dir: str, step: int) -> str:
+    """What distinguishes a checkpoint from others of its step: a digest of the checksums of all its tensors."""
     path = f"{_folder(train_dir, step)}/variables.index"
     if not files.exists(path):
         return ""
@@ -53,7 +58,7 @@ def fingerprint(train_dir, step):
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def new_state(step=0, examples=0):
+def new_state(step: int = 0, examples: int = 0) -> State:
     """The state of a run before the first example of an epoch.
 
     Returns:
@@ -63,12 +68,12 @@ def new_state(step=0, examples=0):
     return {"step": step, "epoch": 0, "place": 0, "examples": examples, "interval": {}}
 
 
-def model_variables(model):
+def model_variables(model: MOD) -> dict[str, tf.Variable]:
     """{path: tf.Variable} of a model's weights and averages."""
     return {_path(variable): variable.value for variable in model.variables if not _is_random_state(variable)}
 
 
-def random_state(model):
+def random_state(model: MOD) -> dict[str, tf.Variable]:
     """{path: tf.Variable} of the state of a model's random number generators (dropout, DBoF's frames).
 
     Keras numbers generators by how many there were in the process, so they are named by their place in the model.
@@ -77,7 +82,7 @@ def random_state(model):
     return {f"random_state/{index}": variable for index, variable in enumerate(generators)}
 
 
-def optimizer_variables(model, optimizer):
+def optimizer_variables(model: MOD, optimizer: keras.optimizers.Optimizer) -> dict[str, tf.Variable]:
     """{path: tf.Variable} of Adam's moments beside their variables' paths, its powers of beta, and the step.
 
     With `use_ema` also of the averages of the variables.
@@ -96,7 +101,14 @@ def optimizer_variables(model, optimizer):
     return named
 
 
-def save(train_dir, model, optimizer, state, keep, kept_steps=()):
+def save(
+    train_dir: str,
+    model: MOD,
+    optimizer: keras.optimizers.Optimizer,
+    state: State,
+    keep: int,
+    kept_steps: Collection[int] = (),
+) -> str:
     """Writes a checkpoint, then removes all but the newest `keep`, and those of later steps: they were damaged.
 
     Args:
@@ -144,7 +156,7 @@ def _is_finite(variable):
         return bool(tf.reduce_all(tf.math.is_finite(variable)))
 
 
-def remove_partial(train_dir):
+def remove_partial(train_dir: str) -> None:
     """Removes what a killed run left half-written."""
     for name in files.list_dir(train_dir):
         folder = f"{train_dir}/{name}"
@@ -154,12 +166,19 @@ def remove_partial(train_dir):
             files.remove_tree(folder)
 
 
-def of_classes(path):
+def of_classes(path: str) -> bool:
     """Whether a variable depends on the vocabulary: the classifiers of the leaves do, and what Adam keeps of them."""
     return "classifier" in path.split("/")
 
 
-def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None, choice=LAST):
+def restore_latest(
+    train_dir: str,
+    model: MOD,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    carry_step: bool = True,
+    anew: Callable[[str], bool] | None = None,
+    choice: str = LAST,
+) -> State | None:
     """Restores the newest checkpoint that is whole (see `newest`), or the one that a choice names.
 
     Args:
@@ -167,7 +186,7 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None,
         optimizer: a built `FusedAdam` to restore too, with the random state; None: the model alone.
         carry_step: False restores weights and Adam's moments but neither the step nor the random state: how
             finetuning starts.
-        anew: a function of a variable's path: those for which it is true are not restored, which is told on stderr.
+        anew: a function of a variable's path: those for which it is true are not restored, which stderr reports.
 
     Returns:
         the checkpoint's state, or None where the train_dir has no checkpoint.
@@ -185,10 +204,10 @@ def restore_latest(train_dir, model, optimizer=None, carry_step=True, anew=None,
     return read_chosen(train_dir, choice, restore) if steps(train_dir) else None
 
 
-def newest(train_dir, read):
+def newest(train_dir: str, read: Callable[[str, State], T]) -> T | None:
     """What `read` makes of the newest checkpoint that is whole.
 
-    A damaged one is told on stderr, and the one before is taken.
+    Where it is damaged, a warning on stderr says so and the one before is taken.
 
     Args:
         read: a function (prefix of the checkpoint's variables, state).
@@ -218,13 +237,13 @@ def newest(train_dir, read):
     return None
 
 
-def check_choice(choice):
+def check_choice(choice: str) -> None:
     """Raises `UserError` unless `choice` is "last", "best", a step, or "average:<n>"."""
     if not re.fullmatch(r"last|best|\d+|average:0*[1-9]\d*", choice):
         raise UserError(f'--checkpoint must be last, best, a step or average:<n>, got "{choice}".')
 
 
-def chosen_steps(train_dir, choice=LAST):
+def chosen_steps(train_dir: str, choice: str = LAST) -> list[int]:
     """The steps of the checkpoints that a choice names: one, or with "average:<n>" the last n.
 
     Args:
@@ -265,7 +284,7 @@ def _best_step(train_dir):
     return best["step"]
 
 
-def read_chosen(train_dir, choice, read):
+def read_chosen(train_dir: str, choice: str, read: Callable[[list[str], State], T]) -> T | None:
     """What `read` makes of the checkpoints that a choice names.
 
     The last may be damaged: then the one before is taken, as `newest` says. Others are taken as they are named.
@@ -299,12 +318,12 @@ class StoredVariables:
         averages: take the average of a weight during training in place of the weight, where there is one.
     """
 
-    def __init__(self, *prefixes, averages=False):
+    def __init__(self, *prefixes: str, averages: bool = False):
         self._readers = [tf.compat.v1.train.NewCheckpointReader(prefix) for prefix in prefixes]
         self._shapes = self._readers[0].get_variable_to_shape_map()
         self._averages = averages
 
-    def check(self, shapes):
+    def check(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Raises an error of another model unless all of {path: shape} are there."""
         if missing := [path for path in shapes if _key(path) not in self._shapes]:
             raise _Mismatch(f"it lacks {len(missing)} variables of the model, {', '.join(missing[:5])} among them.")
@@ -312,7 +331,7 @@ class StoredVariables:
             if list(shape) != self._shapes[_key(path)]:
                 raise _Mismatch(f"{path} has the shape {self._shapes[_key(path)]} there and {list(shape)} here.")
 
-    def read(self, path, shape):
+    def read(self, path: str, shape: Sequence[int]) -> np.ndarray:
         """The array of a variable, after `check`."""
         self.check({path: shape})
         key = _key(path)
@@ -323,7 +342,13 @@ class StoredVariables:
         return arrays[0] if len(arrays) == 1 else np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)
 
 
-def load_model(train_dir, placement=None, frames=None, precision=None, checkpoint=LAST):
+def load_model(
+    train_dir: str,
+    placement: Placement | None = None,
+    frames: int | None = None,
+    precision: str | None = None,
+    checkpoint: str = LAST,
+) -> tuple[MOD, Run]:
     """The trained model of a train_dir; where training averaged the weights (`ema_momentum`), with the averages.
 
     Args:
@@ -347,7 +372,7 @@ def load_model(train_dir, placement=None, frames=None, precision=None, checkpoin
     return model, run
 
 
-def restore_weights(train_dir, model, choice):
+def restore_weights(train_dir: str, model: MOD, choice: str) -> None:
     """Gives a model the weights of another checkpoint of its run, as `load_model` does."""
     read_chosen(train_dir, choice, lambda prefixes, state: _assign(model, prefixes, averages=True))
 
@@ -359,7 +384,7 @@ def _assign(model, prefixes, averages=False, anew=None):
             variable.assign(stored.read(f"model/{path}", variable.shape))
 
 
-def set_eigenvalues(model, path):
+def set_eigenvalues(model: MOD, path: files.Path) -> None:
     """Gives a model the de-whitening scale from a .npy file of PCA eigenvalues."""
     with files.open_file(path, "rb") as file:
         try:
@@ -372,7 +397,7 @@ def set_eigenvalues(model, path):
         raise UserError(f"{path}: {error}") from error
 
 
-def seed_everything(seed):
+def seed_everything(seed: int) -> None:
     """Seeds the initial weights."""
     keras.utils.set_random_seed(seed)
 

@@ -21,7 +21,7 @@ def batches(reader, phase, seed, state):
         phase: a `PhaseConfig`, which says where the run ends.
         seed: of the order.
         state: a dict as `checkpoints.new_state` gives it; its "step", "epoch", "place" and "examples" are those after
-            the batch that came last.
+            the last batch.
 
     Raises:
         UserError: on bad data, and where no example of the first pass has a label.

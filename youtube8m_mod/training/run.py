@@ -63,7 +63,7 @@ class Run:
         ):
             raise UserError(f"classes must be a list of classes from 0 to {self.model.num_classes - 1}, or null.")
 
-    def save(self, train_dir):
+    def save(self, train_dir: str) -> None:
         """Writes `train_dir/run.json`."""
         if signs := sorted(set(str(train_dir)) & set("*?[]")):
             raise UserError(
@@ -73,13 +73,13 @@ class Run:
         files.write_json(f"{train_dir}/run.json", values)
 
     @classmethod
-    def load(cls, train_dir):
+    def load(cls, train_dir: str) -> "Run":
         """The run of a train_dir; raises `UserError` where there is none."""
         path = f"{train_dir}/run.json"
         if not files.exists(path):
             raise UserError(f"{train_dir} is not a train_dir: {path} does not exist.")
         values = files.read_json(path)
-        names = [field.name for field in dataclasses.fields(cls)]  # Those after `classes` came later.
+        names = [field.name for field in dataclasses.fields(cls)]  # Those after `classes` were added later.
         if not isinstance(values, dict) or not set(names[: names.index("classes") + 1]) <= set(values) <= set(names):
             raise UserError(f"{path} must hold the fields {', '.join(names)}.")
         values["model"] = from_dict(ModelConfig, values["model"], path)
@@ -89,7 +89,7 @@ class Run:
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
-    def check_continues(self, earlier, train_dir):
+    def check_continues(self, earlier: "Run", train_dir: str) -> None:
         """Raises `UserError` naming the fields in which this run differs from the `earlier` one in its train_dir."""
         found = {**differences(earlier.model, self.model), **differences(earlier.phase, self.phase)}
         found |= {

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,9 +20,10 @@ from youtube8m_mod.training import callbacks as run_callbacks
 from youtube8m_mod.training import checkpoints, examples
 from youtube8m_mod.training.history import Interval
 from youtube8m_mod.training.optimizer import optimizer_of
+from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.tensorboard import TensorBoardDetails
 from youtube8m_mod.training.train_dir import note_start, prepare
-from youtube8m_mod.training.validation import KeepBest, Validation
+from youtube8m_mod.training.validation import KeepBest, Validation, ValidationOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,14 @@ class Trainer:
     """
 
     def __init__(
-        self, run, train_dir, data_pattern, options=TrainingOptions(), placement=None, callbacks=(), validation=None
+        self,
+        run: Run,
+        train_dir: files.Path,
+        data_pattern: str | Reader,
+        options: TrainingOptions = TrainingOptions(),
+        placement: Placement | None = None,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+        validation: ValidationOptions | None = None,
     ):
         self.run, self.train_dir, self.options = run, files.expand(train_dir), options
         if run.phase.num_epochs is None and run.phase.max_steps is None:
@@ -135,7 +145,7 @@ class Trainer:
         ]
         self.checkpoint_seconds = 0.0
 
-    def train(self):
+    def train(self) -> dict[str, Any]:
         """Trains to the end of the run.
 
         Returns:
@@ -163,7 +173,7 @@ class Trainer:
             **(self.log.averages or {}),
         }
 
-    def save_checkpoint(self):
+    def save_checkpoint(self) -> None:
         """Writes a checkpoint, where that of this step is not there yet."""
         if self._saved_step == self.state["step"]:
             return

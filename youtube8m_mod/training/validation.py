@@ -16,9 +16,11 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
 from youtube8m_mod.metrics.average_precision import ranked_average_precision
 from youtube8m_mod.models.batch import labels_of
+from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
+from youtube8m_mod.training.run import Run
 
 SCORERS = ("root", "leaf", "average")
 _LOWER_IS_BETTER = ("loss", "bce")
@@ -72,7 +74,7 @@ class Validation(RunCallback):
         seconds: spent on validation in this process.
     """
 
-    def __init__(self, options, run):
+    def __init__(self, options: ValidationOptions, run: Run):
         super().__init__()
         self.options, self.run = options, run
         phase = run.phase
@@ -86,7 +88,7 @@ class Validation(RunCallback):
         self.seconds, self.waited = 0.0, 0
         self._scorer = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         state = self.trainer.state
         for line in read_history(self.trainer.train_dir):
             if line["step"] <= state["step"]:
@@ -95,28 +97,28 @@ class Validation(RunCallback):
             self.trainer.kept_steps = {self.best["step"]}
         self._stop_if_patient()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.scores = None
         state, phase = self.trainer.state, self.run.phase
         interval = self.options.steps or self.trainer.options.checkpoint_steps or 1000
         if state["step"] % interval == 0 or state["step"] == phase.max_steps:
             self._score()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         lines = self.trainer.log.history.lines
         scored = any(line["step"] == self.trainer.state["step"] and "val_loss" in line for line in lines)
         self.scores = None
         if self.trainer.state["step"] and not scored:
             self._score()
 
-    def summary(self):
+    def summary(self) -> dict[str, float]:
         """What the closing table shows of it."""
         found = {"validation_seconds": self.seconds}
         if self.best:
             found |= {"best_step": self.best["step"], f"best_{self.best_name}": self.best["value"]}
         return found
 
-    def evaluate(self):
+    def evaluate(self) -> dict[str, float]:
         """{"val_<name>": value} of the model as it is now."""
         if self._scorer is None:
             self._scorer = Scorer(self.trainer.model, self.run, self.reader, self.options.examples)
@@ -159,11 +161,11 @@ class KeepBest(RunCallback):
         validation: the `Validation`.
     """
 
-    def __init__(self, validation):
+    def __init__(self, validation: Validation):
         super().__init__()
         self.validation = validation
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         best, step = self.validation.best, self.trainer.state["step"]
         if self.validation.scores is None or best["step"] != step:
             return
@@ -172,7 +174,7 @@ class KeepBest(RunCallback):
         files.write_json(f"{self.trainer.train_dir}/{BEST}", best)
         self.trainer.kept_steps = {step}
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self.on_train_batch_end(None)
 
 
@@ -200,11 +202,11 @@ class Scorer:
         {"loss": of the recipe, without L2; "<scorer>_<metric>": value}, scorers as in `SCORERS`.
     """
 
-    def __init__(self, model, run, reader, examples=None):
+    def __init__(self, model: MOD, run: Run, reader: Reader, examples: int | None = None):
         self.model, self.run, self.reader, self.examples = model, run, reader, examples
         self._function = tf.function(self._outputs, reduce_retracing=True)
 
-    def __call__(self):
+    def __call__(self) -> dict[str, float]:
         scorers = [_RatedScores() if self.run.phase.segments else _VideoScores() for _ in SCORERS]
         total, examples = {}, 0
         for batch in self.reader.read(self.run.phase.batch_size):
