@@ -1,6 +1,6 @@
 """Is a run that was killed again and again the run that was never interrupted?
 
-    python -m benchmarks.kill_and_resume [--kills=20] [--steps=160] [--seed=0] [--segments]
+    python -m benchmarks.kill_and_resume [--kills=20] [--steps=160] [--branching=2x2] [--seed=0] [--segments]
 
 Trains a tiny MOD on a tiny miniature to the end, and once more with SIGKILL at random moments: while it starts, in a
 step, while a checkpoint is written. Then it compares the two last checkpoints bit for bit (weights, averages, Adam,
@@ -24,7 +24,6 @@ from youtube8m_mod.errors import UserError, run_main
 from youtube8m_mod.terminal import format_table
 
 MODEL = (
-    "branching=2x2",
     "feature_sizes=16,8",
     "num_classes=30",
     "max_frames=20",
@@ -51,8 +50,11 @@ LONGEST_STRETCH = 12  # Steps between two kills, at the most.
 STARTUP_KILLS = 0.2  # Share of the kills that come before the first step.
 
 
-def work(pattern, train_dir, steps, segments, seen_path):
-    """The run itself, which writes down the ids of every step before it takes the step."""
+def work(pattern, train_dir, settings, seen_path):
+    """The run itself, which writes down the ids of every step before it takes the step.
+
+    With `--stay` it never takes its last step: however late the kill comes, it comes in time.
+    """
     from youtube8m_mod.training.callbacks import RunCallback
     from youtube8m_mod.training.run import Run
     from youtube8m_mod.training.trainer import Trainer, TrainingOptions
@@ -65,27 +67,25 @@ def work(pattern, train_dir, steps, segments, seen_path):
                 ids = [f"{video}:{start}" for video, start in zip(ids, batch["start_times"].numpy())]
             with open(seen_path, "a", encoding="utf-8") as file:
                 file.write(json.dumps([self.trainer.state["step"] + 1, ids]) + "\n")
+            while settings.stay and self.trainer.state["step"] + 1 == settings.steps:
+                time.sleep(1)
 
     phase = config.phase_config(
-        "finetune" if segments else "pretrain", {"batch_size": BATCH_SIZE, "max_steps": steps, "num_epochs": None}
+        "finetune" if settings.segments else "pretrain",
+        {"batch_size": BATCH_SIZE, "max_steps": settings.steps, "num_epochs": None},
     )
-    run = Run(config.model_config("mod_nextvlad_tiny", MODEL), phase)
+    run = Run(config.model_config("mod_nextvlad_tiny", (*MODEL, f"branching={settings.branching}")), phase)
     options = TrainingOptions(checkpoint_steps=CHECKPOINT_STEPS, log_steps=10)
     Trainer(run, train_dir, pattern, options, callbacks=[Witness()]).train()
 
 
-def start(folder, name, settings):
+def start(folder, name, settings, *options):
     command = [
-        sys.executable,
-        "-m",
-        "benchmarks.kill_and_resume",
-        "--work",
-        folder,
-        "--name",
-        name,
-        "--steps",
-        str(settings.steps),
-    ] + ["--segments"] * settings.segments
+        *(sys.executable, "-m", "benchmarks.kill_and_resume", "--work", folder, "--name", name),
+        *(f"--steps={settings.steps}", f"--branching={settings.branching}"),
+        *(["--segments"] * settings.segments),
+        *options,
+    ]
     with open(f"{folder}/{name}.log", "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
 
@@ -117,20 +117,23 @@ def kill_at_random(folder, settings, startup_seconds):
     random_source, rows = random.Random(settings.seed), []
     seen, train_dir = f"{folder}/killed.seen", f"{folder}/killed"
     for number in range(settings.kills):
-        before = len(seen_steps(seen))
-        process = start(folder, "killed", settings)
+        lines = seen_steps(seen)
+        before = len(lines)
+        process = start(folder, "killed", settings, "--stay")
         in_startup = random_source.random() < STARTUP_KILLS
         end = time.monotonic() + (random_source.uniform(0, startup_seconds) if in_startup else math.inf)
         stretch = random_source.randint(1, LONGEST_STRETCH)
-        while process.poll() is None and time.monotonic() < end and len(seen_steps(seen)) < before + stretch:
+        while process.poll() is None and time.monotonic() < end and len(lines) < before + stretch:
+            if len(lines) > before and lines[-1][0] == settings.steps:
+                break
             time.sleep(0.02)
+            lines = seen_steps(seen)
         if not in_startup:
             time.sleep(random_source.uniform(0, 0.3))
         process.kill()
         if process.wait() != -signal.SIGKILL:
             raise UserError(
-                f"The run ended with exit code {process.returncode} before kill {number + 1}: more --steps are needed, "
-                f"or see {folder}/killed.log."
+                f"The run ended with exit code {process.returncode} before kill {number + 1}; see {folder}/killed.log."
             )
         lines = seen_steps(seen)
         left = files.list_dir(train_dir)
@@ -193,21 +196,17 @@ def main(argv):
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--branching", default="2x2", help="of the model")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--segments", action="store_true", help="finetune on segments, not pretrain on videos")
     parser.add_argument("--folder", help="where to work, kept afterwards (default: a temporary one)")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--name", help=argparse.SUPPRESS)
+    parser.add_argument("--stay", action="store_true", help=argparse.SUPPRESS)
     settings = parser.parse_args(argv)
     if settings.work:
         pattern = f"{settings.work}/data/{'validate' if settings.segments else 'train'}-*.tfrecord"
-        work(
-            pattern,
-            f"{settings.work}/{settings.name}",
-            settings.steps,
-            settings.segments,
-            f"{settings.work}/{settings.name}.seen",
-        )
+        work(pattern, f"{settings.work}/{settings.name}", settings, f"{settings.work}/{settings.name}.seen")
         return 0
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -50,6 +50,14 @@ def bfloat16():
 
 
 @pytest.fixture
+def eager():
+    """Steps run operation by operation: for runs too short to earn a graph."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def close():
     """`close(item, what, actual, expected, absolute=..., relative=...)`: asserts closeness and remembers the largest.
 

@@ -15,14 +15,6 @@ STATE = dict(absolute=5e-5)
 BATCHES = [batch(seed=seed) for seed in range(3)]
 
 
-@pytest.fixture
-def eager():
-    """Steps run operation by operation: cheaper than a graph where few are run."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 @pytest.fixture(scope="module")
 def alone():
     """Losses and final state of three steps on one device."""

@@ -260,7 +260,8 @@ def test_checkpoint_of_full_width(name, case, tmp_path, close):
     close(ITEM, f"predictions, {name}", model(batch), item.array(case, "predictions"), absolute=1e-5)
 
 
-def test_finetuning_goes_on(converted, tmp_path):
+@pytest.mark.filterwarnings("ignore:Even though")  # The data's functions stay graphs.
+def test_finetuning_goes_on(converted, tmp_path, eager):
     """A finetuning from the pretrained checkpoint starts with its weights and moments, at step 0, and learns."""
     earlier = checkpoints.Run.load(converted("video_pretrain"))
     phase = dataclasses.replace(PHASES["finetune"], batch_size=16, max_steps=3, base_learning_rate=0.002)
@@ -285,7 +286,8 @@ def test_the_original_carries_the_powers_of_beta_too():
     np.testing.assert_allclose(powers, [0.9 ** (steps[0] + 1), 0.9 ** (sum(steps) + 1)], rtol=1e-5)
 
 
-def test_training_goes_on_in_the_converted_train_dir(tmp_path):
+@pytest.mark.filterwarnings("ignore:Even though")
+def test_training_goes_on_in_the_converted_train_dir(tmp_path, eager):
     """The command's train_dir is a run like any other: the same run goes on from its step."""
     train_dir = str(tmp_path / "run")
     step = GOLDEN.info["segment_finetune"]["global_step"]

@@ -85,7 +85,7 @@ def test_resumed_run_equals_uninterrupted_run(data, tmp_path, eager, case):
 
 
 def test_sigkill_in_a_real_process(capfd):
-    assert kill_and_resume.main(["--kills=1", "--steps=14", "--seed=4"]) == 0
+    assert kill_and_resume.main(["--kills=1", "--steps=8", "--branching=2", "--seed=4"]) == 0
     result = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert result["kills"] == 1 and result["tensors"] > 100 and result["tensors_that_differ"] == 0
 
