@@ -1,4 +1,5 @@
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from youtube8m_mod import environment
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 environment.prepare()
 
+import hypothesis  # noqa: E402
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
@@ -25,6 +27,12 @@ if backend.NAME == "tensorflow":
 BFLOAT16_MATMUL = "import tensorflow as tf; x = tf.ones((4, 4), tf.bfloat16); x @ x"
 ROOT = Path(__file__).parent.parent
 _SEEN = {}
+
+# Neither says something about the code: beside other processes an example takes as long as it takes.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_ignore_collect(collection_path):
@@ -82,6 +90,12 @@ def close():
 def _remember(item, what, difference, ratio, absolute, relative):
     seen = _SEEN.setdefault((item, what), [0.0, 0.0, absolute, relative])
     seen[0], seen[1] = max(seen[0], difference), max(seen[1], ratio)
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector need not go through all of TensorFlow again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session):

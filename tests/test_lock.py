@@ -14,11 +14,11 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.lock import FolderLock
 
 HOLDER = (
-    "import sys, time\n"
+    "import sys\n"
     "from youtube8m_mod.lock import FolderLock\n"
     "held = FolderLock(sys.argv[1]).acquire()\n"
     "print('held', flush=True)\n"
-    "time.sleep(60)\n"
+    "sys.stdin.read()\n"
 )
 
 
@@ -50,7 +50,9 @@ def test_held_and_released(folder):
 
 
 def test_another_process(tmp_path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=f"{tmp_path} is in use by process {holder.pid} on .* since "):
@@ -105,11 +107,8 @@ def test_a_process_of_another_machine(folder, where, lives, monkeypatch, capsys)
 def test_the_owner_counts_on(folder, monkeypatch):
     monkeypatch.setattr(lock, "_BEAT_SECONDS", 0.01)
     with FolderLock(folder):
-        for _ in range(500):
-            if owner_in(folder)["beat"] > 2:
-                break
+        while owner_in(folder)["beat"] <= 2:
             threading.Event().wait(0.01)
-        assert owner_in(folder)["beat"] > 2
 
 
 def test_a_lock_that_was_lost_is_noticed(folder):

@@ -46,7 +46,7 @@ def plain_join(members, weights, method):
 MEMBER = st.dictionaries(st.integers(0, 12), st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.9, 1.0]), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     members=st.lists(MEMBER, min_size=2, max_size=4),
     raw=st.lists(st.floats(0.1, 1), min_size=4, max_size=4),
@@ -70,7 +70,7 @@ def plain_lists(lists, weights, cap):
 SEGMENTS = [f"{video}:{start}" for video in ("a", "bcde", "f" * 11, "ff" * 11) for start in (0, 5, 100)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lists=st.lists(st.lists(st.sampled_from(SEGMENTS), unique=True), min_size=2, max_size=3),
     cap=st.integers(1, 14),

@@ -17,7 +17,7 @@ _IDS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_IDS, max_size=12), st.lists(_IDS, unique=True, max_size=8), st.sampled_from([b" ", b"  "]))
 def test_as_plain_python(ids, wanted, blank):
     listed, wanted_set = IdList(blank.join(ids)), IdSet(wanted)

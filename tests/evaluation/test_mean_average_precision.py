@@ -39,7 +39,7 @@ def write(path, lists, header=True):
     return path
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.dictionaries(st.integers(0, 5), st.lists(st.sampled_from(SEGMENTS), unique=True)),
     st.dictionaries(st.integers(0, 5), st.dictionaries(st.sampled_from(SEGMENTS), st.booleans(), min_size=1)),

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from youtube8m_mod.evaluation.video_metrics import global_average_precision, video_scores
@@ -44,7 +44,6 @@ def test_a_probability_of_0_is_no_prediction_for_perr():
     assert scores.perr == 0 and scores.hit_at_1 == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, unique_by=lambda pair: pair[0]))
 def test_gap_is_the_sum_over_ranks(pairs):
     hits, total = 0, 0.0

@@ -50,7 +50,7 @@ def opened(request, browser, address):
 
 
 def wait(browser, condition):
-    return WebDriverWait(browser, 20).until(lambda _: condition())
+    return WebDriverWait(browser, 300).until(lambda _: condition())
 
 
 def find(browser, selector):

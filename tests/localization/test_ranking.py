@@ -49,7 +49,7 @@ def streams(draw):
     return num_classes, [(video_id, draw(rows)) for video_id in ids]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(), st.integers(1, 6), st.integers(1, 3), st.data())
 def test_any_order_any_sharding_any_flushing_gives_the_definition(stream, k, num_shards, data):
     num_classes, videos = stream

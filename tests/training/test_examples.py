@@ -34,7 +34,7 @@ class CountingReader:
         return ""
 
 
-@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=15)
 @hypothesis.given(
     strategies.integers(1, 9),
     strategies.integers(1, 7),

@@ -108,11 +108,10 @@ def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
         text=True,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
     )
-    deadline = time.monotonic() + 120
-    while not os.path.exists(train_dir / "history.jsonl") and process.poll() is None and time.monotonic() < deadline:
+    while not os.path.exists(train_dir / "history.jsonl") and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    stderr = process.communicate(timeout=60)[1]
+    stderr = process.communicate()[1]
     assert process.returncode == 128 + signal.SIGTERM
     (step,) = checkpoints.steps(train_dir)
     assert (
