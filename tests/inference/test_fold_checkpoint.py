@@ -29,10 +29,19 @@ def values(model):
 @pytest.mark.parametrize("tree", TREES)
 def test_same_weights_and_scores(tree, tmp_path, monkeypatch):
     model = tree_model(tree)
+    node = "/".join("1" for _ in model.config.branching[:1])
+    check_same(model, tmp_path, monkeypatch, {}, {"node": node, "classes": [3, 0]})
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_same_weights_and_scores_in_bfloat16(tree, tmp_path, monkeypatch, bfloat16):
+    check_same(tree_model(tree), tmp_path, monkeypatch, {"precision": "bfloat16", "kernels_right": True})
+
+
+def check_same(model, tmp_path, monkeypatch, *cases):
     save(tmp_path, model)
     monkeypatch.setattr(MOD, "__init__", None)
-    node = "/".join("1" for _ in model.config.branching[:1])
-    for options in ({}, {"node": node, "classes": [3, 0]}, {"precision": "bfloat16", "kernels_right": True}):
+    for options in cases:
         expected, actual = folded.fold(model, **options), folded.fold_checkpoint(str(tmp_path), **options)
         for own, other in zip(values(expected), values(actual), strict=True):
             np.testing.assert_array_equal(own, other)

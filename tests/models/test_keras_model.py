@@ -164,7 +164,7 @@ def test_saved_and_loaded(dataset, tmp_path, eager):
     assert again.evaluate(dataset, verbose=0) == model.evaluate(dataset, verbose=0)
 
 
-def test_weights_and_configuration(tmp_path, arrays):
+def test_weights_and_configuration(tmp_path, arrays, bfloat16):
     model = MOD(CONFIG, dropout=0.3, momentum=0.9, dtype="mixed_bfloat16")
     again = MOD.from_config(model.get_config())
     assert again.get_config() == model.get_config() and again.compute_dtype == "bfloat16"
