@@ -60,7 +60,7 @@ def join_files(
     weights = _checked_weights(weights, paths)
     if output_file is None and fitted is None:
         raise UserError("--output_file must name the joined file, or --fit_on what weights are fitted on.")
-    if output_file is not None and any(_same_file(path, output_file) for path in paths):
+    if output_file is not None and files.absolute(output_file) in map(files.absolute, paths):
         raise UserError(f"--output_file {output_file} is one of --inputs: expected another name.")
 
     report = {"kind": kind, "method": method, "members": _members(paths, weights, fitted)}
@@ -155,10 +155,6 @@ def _members(paths, weights, fitted):
                 "brings": float(fitted.score - without),
             }
     return rows
-
-
-def _same_file(one, other):
-    return os.path.normpath(str(one)) == os.path.normpath(str(other))
 
 
 def _progress(unit):

@@ -151,11 +151,6 @@ def save(
     return folder
 
 
-def _is_finite(variable):
-    with tf.device(variable.device):  # Otherwise every weight of a worker travels here first.
-        return bool(tf.reduce_all(tf.math.is_finite(variable)))
-
-
 def remove_partial(train_dir: str) -> None:
     """Removes what a killed run left half-written."""
     for name in files.list_dir(train_dir):
