@@ -32,6 +32,11 @@ class Placement:
         """A scope: what is made or computed in it is on the subtree's device."""
         return tf.device(_full_name(self.device_of(subtree))) if self.devices else contextlib.nullcontext()
 
+    def shifted(self, number):
+        """The placement that begins with another device: where a second model stands beside a first."""
+        first = number % len(self.devices) if self.devices else 0
+        return Placement(self.devices[first:] + self.devices[:first], self.cluster)
+
     def root(self):
         """A scope on the device of the root's own mixing net: that of the first subtree."""
         return self.subtree(0)

@@ -129,7 +129,7 @@ class FoldedModel(tf.Module):
             rows of a batch; over all frames of an example that has more.
         classes: int `(C,)`, the number of each scored class.
 
-    Call arguments of `predict` and `logits`:
+    Call arguments of `predict`, `predict_logits` and `logits`:
         features: uint8, or float and already dequantised, `(batch, frames, features)`; of more frames than
             `config.max_frames` the first count.
         num_frames: `(batch,)`, frames to attend to; None: all.
@@ -166,6 +166,11 @@ class FoldedModel(tf.Module):
     @tf.function(reduce_retracing=True)
     def _probabilities(self, features, num_frames, present_frames, padded_frames):
         return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
+
+    @tf.function(reduce_retracing=True)
+    def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        """What `logits` gives, by a graph as `predict`."""
+        return self.logits(features, num_frames, present_frames, padded_frames)
 
     def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Logits, float32 `(batch, C)`."""
@@ -229,7 +234,10 @@ class Int8Model(FoldedModel):
 
     def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Probabilities, float32 `(batch, C)`; not traced: the leaves are no operations of TensorFlow."""
-        return tf.sigmoid(self.logits(tf.convert_to_tensor(features), num_frames, present_frames, padded_frames))
+        return tf.sigmoid(self.predict_logits(features, num_frames, present_frames, padded_frames))
+
+    def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        return self.logits(tf.convert_to_tensor(features), num_frames, present_frames, padded_frames)
 
 
 def check_options(config, node, precision, classes):

@@ -10,7 +10,9 @@ from youtube8m_mod.overrides import setting
 class InferenceOptions(LocalizationConfig):
     """Models, input, outputs and the ranking: each of them is a flag of inference.py."""
 
-    train_dir: str = setting("The segment model: train_dir of finetune.py.")
+    train_dir: str = setting(
+        "The segment model: train_dir of finetune.py. Several, separated by commas: the mean of their logits scores."
+    )
     input_data_pattern: str = setting("Glob of the videos' TFRecords (comma-separated: several).")
     output_file: str | None = setting("The submission (Class,Segments).", None)
     video_predictions_file: str | None = setting("Predictions of videos (VideoId,LabelConfidencePairs).", None)
@@ -25,15 +27,19 @@ class InferenceOptions(LocalizationConfig):
         "Names of the classes for --timeline_file: the dataset's vocabulary.csv, or one a line.", None
     )
     video_train_dir: str | None = setting(
-        "The video-level model (default: the one that finetuning started from, else the segment model).",
+        "The video-level model, or several (default: those that finetuning started from, else the segment models).",
         None,
     )
+    model_weights: str | None = setting(
+        "Weights of the logits of several models, in the order of --train_dir (default: equal).", None
+    )
+    video_model_weights: str | None = setting("The same of --video_train_dir.", None)
     segment_label_ids_file: str | None = setting(
         "The segment classes, one a line (default: those rated in finetuning, else all).", None
     )
     checkpoint: str = setting(
         "Which checkpoint of --train_dir: last, best (by validation in training), a step, or average:<n>, the mean of "
-        "the last n.",
+        "the last n. Of several models: one for all, or one each (so too --video_checkpoint and --node).",
         "last",
     )
     video_checkpoint: str | None = setting(

@@ -5,22 +5,25 @@ import sys
 
 import numpy as np
 
-from youtube8m_mod import files
 from youtube8m_mod.data import shards
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import MAX_FRAMES, ReaderSettings
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.formats.class_lists import read_class_ids
-from youtube8m_mod.inference.folded import FoldedModel, fold_checkpoint, fold_int8
+from youtube8m_mod.inference.folded import fold_checkpoint, fold_int8
 from youtube8m_mod.inference.localizer import Localizer, Outputs
+from youtube8m_mod.inference.members import (
+    check_alike,
+    segment_classes,
+    segment_members,
+    settings_of,
+    video_members,
+)
 from youtube8m_mod.inference.options import InferenceOptions
+from youtube8m_mod.inference.scorers import Ones, Scorer
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.overrides import part
-from youtube8m_mod.training import checkpoints
-from youtube8m_mod.training.run import Run
 
-_ALIKE = ("feature_names", "feature_sizes", "num_classes", "max_frames")  # What both models must share.
 _SAMPLE, _SAMPLE_SEGMENTS = 8, 64  # Videos and segments on which 8-bit weights are checked.
 
 
@@ -53,47 +56,35 @@ class Inference(InferenceOptions):
             self.output_file, self.video_predictions_file, self.segment_predictions_file, self.timeline_file
         )
         config = part(LocalizationConfig, self)
-        run = Run.load(self.train_dir)
-        class_ids = self._class_ids(run)
+        members = segment_members(self.train_dir, self.checkpoint, self.node, self.model_weights)
+        like = members[0].run.model
+        class_ids = segment_classes(members, self.segment_label_ids_file)
         # The files are read in groups, of which one may be bad as a whole: `Localizer` judges the share over all.
         # Segments are scored all along a video, also where the video-level model looks at fewer frames.
         reader = Reader(
             self.input_data_pattern,
-            run.model,
+            like,
             max_frames=MAX_FRAMES,
             skip_bad_records=self.skip_bad_records,
             max_bad_share=1,
             settings=self.reader,
         )
-        video_train_dir = self._video_train_dir(run)
-        self._check_node(video_train_dir, outputs)
-        settings = {
-            "train_dir": files.absolute(self.train_dir),
-            "checkpoint": self._identity(self.train_dir, self.checkpoint),
-            "node": self.node,
-            "precision": self.precision,
-        }
+        of_videos = video_members(members, self.video_train_dir, self.video_checkpoint, self.video_model_weights)
+        scores_segments = outputs.of_segments and (
+            self.segment_exponent != 0 or not config.candidates or bool(outputs.segment_predictions)
+        )
+        _check_nodes(members, of_videos, scores_segments)
+        settings = settings_of(members) | {"precision": self.precision}
         video_scorer = segment_scorer = None
         if config.candidates or outputs.video_predictions:
-            video_checkpoint = self._video_checkpoint(run, video_train_dir)
-            settings |= {
-                "video_train_dir": files.absolute(video_train_dir),
-                "video_checkpoint": self._identity(video_train_dir, video_checkpoint),
-            }
-            # A node is a part of the segment model; the video-level model, where it is another, is whole.
-            node = self.node if _same_place(video_train_dir, self.train_dir) else ""
+            check_alike([members[0], *of_videos])
+            settings |= settings_of(of_videos, "video_")
             if load:
-                video_scorer = _VideoScorer(
-                    self._load(video_train_dir, video_checkpoint, segments=False, node=node, like=run.model)
-                )
-        if outputs.of_segments and self.segment_exponent == 0 and config.candidates and not outputs.segment_predictions:
-            segment_scorer = _Ones(len(class_ids))  # P_seg^0: no segment model is needed.
+                video_scorer = self._scorer(of_videos, segments=False)
+        if outputs.of_segments and not scores_segments:
+            segment_scorer = Ones(len(class_ids))
         elif outputs.of_segments and load:
-            segment_scorer = _SegmentScorer(
-                self._load(
-                    self.train_dir, self.checkpoint, segments=True, node=self.node, like=run.model, classes=class_ids
-                )
-            )
+            segment_scorer = self._scorer(members, segments=True, classes=class_ids)
         return Localizer(
             reader,
             class_ids,
@@ -106,86 +97,30 @@ class Inference(InferenceOptions):
             self.segment_batch_size,
             group_bytes=int(self.group_megabytes * 2**20),
             timeline_threshold=self.timeline_threshold,
-            label_names=self._label_names(),
+            label_names=self._label_names(like.num_classes),
         )
 
-    def _label_names(self):
+    def _label_names(self, num_classes):
         if not self.label_names:
             return None
         from youtube8m_mod.formats.label_names import read_label_names
 
-        return read_label_names(self.label_names, Run.load(self.train_dir).model.num_classes)
+        return read_label_names(self.label_names, num_classes)
 
-    def _class_ids(self, run):
-        if self.segment_label_ids_file:
-            return read_class_ids(self.segment_label_ids_file, run.model.num_classes)
-        return run.classes or list(range(run.model.num_classes))
+    def _scorer(self, members, *, segments, classes=None):
+        """The `Scorer` of some members for whole videos or for segments."""
+        models = [
+            self._load(member, number, segments=segments, classes=classes) for number, member in enumerate(members)
+        ]
+        return Scorer(models, [member.weight for member in members], attends_to_all=segments)
 
-    def _check_node(self, video_train_dir, outputs):
-        """Raises `UserError` where `node` would name a part of a model that scores nothing."""
-        scores_segments = outputs.of_segments and (self.segment_exponent != 0 or not self.candidates)
-        if self.node and not (
-            scores_segments or outputs.segment_predictions or _same_place(video_train_dir, self.train_dir)
-        ):
-            raise UserError(
-                f'node "{self.node}" names a part of the segment model {self.train_dir}, which scores nothing here: '
-                f"the videos are scored by {video_train_dir}."
-            )
-
-    def _video_train_dir(self, run):
-        if self.video_train_dir:
-            Run.load(self.video_train_dir)
-            return self.video_train_dir
-        # A model of another vocabulary cannot give the candidates.
-        chosen = None if run.new_classes else run.started_from
-        if not chosen:
-            return self.train_dir
-        words = f"{self.train_dir} started from {chosen}, whose model gives the candidates; name its place with "
-        if files.absolute(chosen) != chosen:
-            raise UserError(f"{words}--video_train_dir: that path means another place in each folder.")
-        try:
-            Run.load(chosen)
-            steps = checkpoints.steps(chosen)
-            step = run.started_step if run.started_step in steps else checkpoints.chosen_steps(chosen)[0]
-        except UserError as error:
-            raise UserError(f"{words}--video_train_dir ({error})") from error
-        found = step, checkpoints.fingerprint(chosen, step)
-        if run.started_step is not None and found != (run.started_step, run.started_fingerprint):
-            raise UserError(
-                f"{words}--video_train_dir: it was step {run.started_step} there, the last checkpoint now is "
-                f"{'another one' if step == run.started_step else 'that'} of step {step}."
-            )
-        return chosen
-
-    def _video_checkpoint(self, run, video_train_dir):
-        """Which checkpoint of the video-level model scores: of one that finetuning started from, that very one."""
-        if self.video_checkpoint:
-            return self.video_checkpoint
-        if _same_place(video_train_dir, self.train_dir):
-            return self.checkpoint
-        if not self.video_train_dir and run.started_step in checkpoints.steps(video_train_dir):
-            return str(run.started_step)
-        return checkpoints.LAST
-
-    def _identity(self, train_dir, checkpoint):
-        """What distinguishes a choice of checkpoints from others: their steps and fingerprints."""
-        steps = checkpoints.chosen_steps(train_dir, checkpoint)
-        return [[step, checkpoints.fingerprint(train_dir, step)] for step in steps]
-
-    def _load(self, train_dir, checkpoint, *, segments, node, like, classes=None):
-        """The `FoldedModel` of a train_dir for whole videos or for segments."""
-        run = Run.load(train_dir)
-        for field in _ALIKE:
-            if getattr(run.model, field) != getattr(like, field):
-                raise UserError(
-                    f"The models of {train_dir} and {self.train_dir} must have the same {field}, got "
-                    f"{getattr(run.model, field)} and {getattr(like, field)}."
-                )
+    def _load(self, member, number, *, segments, classes):
+        """The `FoldedModel` of a member; models are dealt to devices as subtrees are."""
+        chosen = {"node": member.node, "classes": classes, "segments": segments, "checkpoint": member.checkpoint}
         if self.precision == "int8":
-            return fold_int8(train_dir, self._sample(segments, like), node, classes, segments, checkpoint)
-        return fold_checkpoint(
-            train_dir, node, self.precision, classes, self.placement, segments=segments, checkpoint=checkpoint
-        )
+            return fold_int8(member.train_dir, self._sample(segments, member.run.model), **chosen)
+        placement = self.placement and self.placement.shifted(number)
+        return fold_checkpoint(member.train_dir, precision=self.precision, placement=placement, **chosen)
 
     def _sample(self, segments, config):
         """Some examples of the input, in the form that a model's `predict` takes; none where there are none."""
@@ -200,36 +135,15 @@ class Inference(InferenceOptions):
         return features[:_SAMPLE_SEGMENTS], None, present[:_SAMPLE_SEGMENTS]
 
 
-@dataclasses.dataclass
-class _VideoScorer:
-    model: FoldedModel
-
-    def __call__(self, features, num_frames, present_frames):
-        return self.model.predict(features, num_frames, present_frames)
-
-
-@dataclasses.dataclass
-class _SegmentScorer:
-    """Attends to all 5 frames, those past the end of the video too, as in finetuning."""
-
-    model: FoldedModel
-
-    def __call__(self, features, num_frames, present_frames):
-        return self.model.predict(features, None, present_frames)
-
-
-@dataclasses.dataclass
-class _Ones:
-    """Gives every segment probability 1 in every class."""
-
-    num_classes: int
-
-    def __call__(self, features, num_frames, present_frames):
-        return np.ones((len(features), self.num_classes), np.float32)
-
-
-def _same_place(first, second):
-    return files.absolute(first) == files.absolute(second)
+def _check_nodes(members, of_videos, scores_segments):
+    """Raises `UserError` where a model lacks its node, or where that is a part of a model that scores nothing."""
+    for member in members:
+        if member.node and not scores_segments and member.place not in [other.place for other in of_videos]:
+            raise UserError(
+                f'node "{member.node}" names a part of the segment model {member.train_dir}, which scores nothing '
+                f"here: the videos are scored by {', '.join(other.train_dir for other in of_videos)}."
+            )
+        member.check_node()
 
 
 def report_counts(counts, file=sys.stderr):

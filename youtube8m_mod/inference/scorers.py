@@ -1,0 +1,54 @@
+"""What scores a batch: folded models, several of which give the weighted mean of their logits."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from youtube8m_mod.inference.folded import FoldedModel
+
+
+class Scorer:
+    """Folded models that score together, sigmoid(sum_m w_m z_m) with z_m the logits of model m.
+
+    Args:
+        models: `FoldedModel`s that score the same classes.
+        weights: one a model, summing to one.
+        attends_to_all: whether a batch counts as having no padding: a segment's five frames, those past the end of the
+            video too, as in finetuning.
+
+    Call arguments:
+        features: `(batch, frames, features)`.
+        num_frames: `(batch,)`, frames to attend to.
+        present_frames: `(batch,)`, leading frames that exist.
+
+    Returns:
+        probabilities, float32 `(batch, C)`.
+    """
+
+    def __init__(self, models: Sequence[FoldedModel], weights: Sequence[float], attends_to_all: bool = False):
+        self.models, self.weights, self.attends_to_all = models, weights, attends_to_all
+
+    def __call__(self, features, num_frames, present_frames):
+        if len(self.models) == 1:
+            return self.models[0].predict(features, None if self.attends_to_all else num_frames, present_frames)
+        return tf.sigmoid(self.logits(features, num_frames, present_frames))
+
+    def logits(self, features, num_frames, present_frames):
+        """The mean of the models' logits, float32 `(batch, C)`; arguments as of a call."""
+        attended = None if self.attends_to_all else num_frames
+        total = 0.0
+        for model, weight in zip(self.models, self.weights):
+            total += np.float32(weight) * model.predict_logits(features, attended, present_frames)
+        return total
+
+
+@dataclasses.dataclass
+class Ones:
+    """Gives every segment probability 1 in every class: P_seg^0, for which no model is needed."""
+
+    num_classes: int
+
+    def __call__(self, features, num_frames, present_frames):
+        return np.ones((len(features), self.num_classes), np.float32)
