@@ -27,6 +27,12 @@ def define_flags():
     )
     flags.DEFINE_string("label_names", None, "Names of the classes: the dataset's vocabulary.csv, or one a line.")
     flags.DEFINE_integer("top_k", 20, "Classes in an answer of serialized_examples.")
+    flags.DEFINE_enum(
+        "embeddings",
+        None,
+        ["concatenate", "mean"],
+        "Adds a signature that gives the hidden vectors of the leaves, one beside the other or their mean.",
+    )
     flags.DEFINE_string("model_name", "youtube8m", "Under which the model will be served.")
     flags.DEFINE_enum("format", "saved_model", ["saved_model", "tflite"], "What is written.")
     flags.DEFINE_string(
@@ -58,6 +64,7 @@ def main(_):
         names,
         FLAGS.top_k,
         FLAGS.model_name,
+        FLAGS.embeddings,
     )
     if FLAGS.format == "tflite":
         summary = export.save_tflite(model, FLAGS.output_dir, FLAGS.accuracy_data_pattern, FLAGS.max_map_loss)

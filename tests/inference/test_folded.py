@@ -12,6 +12,7 @@ from youtube8m_mod.config import MODELS
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded import fold
+from youtube8m_mod.models.hidden_vectors import hidden_vectors
 
 EXACT = 1e-5
 BFLOAT16 = 0.03  # Of the largest logit: 8 bits of mantissa, through four matmuls.
@@ -52,6 +53,19 @@ def test_is_exact(tree, segments, quantized):
     difference, largest = _differences(model, batch)
     assert largest > 0.3
     assert difference <= EXACT
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_hidden_vectors_are_those_of_the_model(tree):
+    model = tree_model(tree)
+    batch = _tensors(batch_of(model, PRESENT[False]))
+    logits, hidden = fold(model).outputs(**batch)
+    np.testing.assert_allclose(hidden, hidden_vectors(model, batch), atol=EXACT, rtol=0)
+    np.testing.assert_array_equal(logits, fold(model).logits(**batch))
+    if model.config.branching:
+        leaves = hidden.shape[1] // model.config.branching[0]
+        _, part = fold(model, "1").outputs(**batch)
+        np.testing.assert_allclose(part, hidden[:, leaves : 2 * leaves], atol=EXACT, rtol=0)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name.endswith("_tiny")])

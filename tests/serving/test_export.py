@@ -18,6 +18,7 @@ from youtube8m_mod import export as export_command
 from youtube8m_mod.data import records
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.models.hidden_vectors import hidden_vectors
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.serving import blessing, export
 from youtube8m_mod.serving.warmup import prediction_log
@@ -192,6 +193,34 @@ def test_bad_records_are_refused_by_the_graph(root):
     for bad in (short, b"", b"no record", endless):
         with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.DataLossError)):
             call(examples=tf.constant([good, bad]))
+
+
+@pytest.mark.parametrize("join, node", [("concatenate", ""), ("mean", "1")])
+def test_embeddings(in_process, tmp_path, join, node):
+    model = trained_model(branching=(2, 2), segments=True)
+    path = str(tmp_path / "1")
+    export.Export(node=node, embeddings=join).save_model(model, path)
+    signatures = tf.saved_model.load(path).signatures
+    assert set(signatures) == {"serving_default", "quantized", "segments", "serialized_examples", "embeddings"}
+    features = np.random.default_rng(0).integers(0, 256, (3, 5, 32), np.uint8)
+    inputs = {"rgb_and_audio": records.dequantize(features), "num_frames": tf.fill([3, 1], 5)}
+    found = signatures["embeddings"](**{name: tf.constant(value) for name, value in inputs.items()})["embeddings"]
+    leaves = ["0/0", "0/1", "1/0", "1/1"] if not node else ["1/0", "1/1"]
+    vectors = [hidden_vectors(model, features, leaf)[:, 0] for leaf in leaves]
+    expected = np.concatenate(vectors, axis=1) if join == "concatenate" else np.mean(vectors, axis=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    wrong = {"rgb_and_audio": tf.zeros([1, 3, 31]), "num_frames": tf.constant([[3]])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected rgb_and_audio of shape"):
+        signatures["embeddings"](**wrong)
+
+
+def test_embeddings_that_differ_are_refused(in_process, tmp_path, monkeypatch):
+    model = trained_model()
+    right = blessing.hidden_vectors
+    monkeypatch.setattr(blessing, "hidden_vectors", lambda *arguments: right(*arguments) + 0.1)
+    with pytest.raises(UserError, match="embeddings differs from the trained model by 0.0?[0-9]+ in a component"):
+        export.Export(embeddings="mean").save_model(model, str(tmp_path / "1"))
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "segments"])

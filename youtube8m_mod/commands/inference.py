@@ -43,6 +43,9 @@ def main(_):
     for name in ("timeline_threshold", "label_names"):
         if FLAGS[name].present and not FLAGS.timeline_file:
             raise UserError(f"--{name} belongs to --timeline_file, which is not given.")
+    for name in ("embeddings_of", "embeddings_join"):
+        if FLAGS[name].present and not FLAGS.embeddings_file:
+            raise UserError(f"--{name} belongs to --embeddings_file, which is not given.")
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
     from youtube8m_mod.processor import warn_of_slow_precision

@@ -17,7 +17,8 @@ from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.records import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, FLOAT_RANGE
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.inference.folded_nodes import FoldedMixing, Inputs, Settings, fold_node
+from youtube8m_mod.inference.folded_mixtures import FoldedMixing, fold_node
+from youtube8m_mod.inference.folded_nodes import Inputs, Settings
 from youtube8m_mod.inference.int8 import Int8Leaves, TooCoarse
 from youtube8m_mod.inference.weights import checkpoint_weights, model_weights
 from youtube8m_mod.layers.feature_scaling import input_offset
@@ -129,7 +130,7 @@ class FoldedModel(tf.Module):
             rows of a batch; over all frames of an example that has more.
         classes: int `(C,)`, the number of each scored class.
 
-    Call arguments of `predict`, `predict_logits` and `logits`:
+    Call arguments of `predict`, `logits` and `outputs`:
         features: uint8, or float and already dequantised, `(batch, frames, features)`; of more frames than
             `config.max_frames` the first count.
         num_frames: `(batch,)`, frames to attend to; None: all.
@@ -172,19 +173,39 @@ class FoldedModel(tf.Module):
         """What `logits` gives, by a graph as `predict`."""
         return self.logits(features, num_frames, present_frames, padded_frames)
 
+    @tf.function(reduce_retracing=True)
+    def predict_outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        """What `outputs` gives, by a graph as `predict`."""
+        return self.outputs(features, num_frames, present_frames, padded_frames)
+
     def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Logits, float32 `(batch, C)`."""
-        inputs, outputs = {}, []
+        return self._nodes(features, num_frames, present_frames, padded_frames)[0]
+
+    def outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
+        """Logits, float32 `(batch, C)`, and the hidden vectors of the leaves, float32 `(batch, leaves, hidden_size)`.
+
+        A leaf's hidden vector is what its classifier reads: behind the context gating, or the bag's hidden layer.
+        """
+        logits, hidden = self._nodes(features, num_frames, present_frames, padded_frames)
+        with self.placement.root():
+            return logits, tf.stack(hidden, axis=1)
+
+    def _nodes(self, features, num_frames, present_frames, padded_frames):
+        """Logits and the hidden vectors of the leaves, a list in the order of the tree."""
+        inputs, outputs, hidden = {}, [], []
         for index, subtree in zip(self.devices, self.subtrees):
             device = self.placement.device_of(index)
             with self.placement.subtree(index):
                 if device not in inputs:
                     inputs[device] = self._inputs(features, num_frames, present_frames, padded_frames or self.frames)
-                outputs.append(subtree(inputs[device]))
+                logits, own = subtree(inputs[device])
+                outputs.append(logits)
+                hidden += own
         if self.mixing is None:
-            return outputs[0]
+            return outputs[0], hidden
         with self.placement.root():
-            return self.mixing(inputs[self.placement.device_of(0)], outputs)
+            return self.mixing(inputs[self.placement.device_of(0)], outputs), hidden
 
     def _inputs(self, features, num_frames, present_frames, padded_frames):
         features = features[:, : self.config.max_frames]

@@ -1,4 +1,4 @@
-"""The parts of a folded model: each reads the weights of a trained layer and keeps what inference needs.
+"""The leaves of a folded model: each part reads the weights of a trained layer and keeps what inference needs.
 
 An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in float64 until it is multiplied into
 weights. Each takes the `Weights` below its own place in the tree.
@@ -51,51 +51,18 @@ class Settings(NamedTuple):
     leaf: Any = None
 
 
-def fold_node(config, depth, weights, settings):
-    """The folded form of a node of `config`'s tree: a function of `Inputs`, to float32 logits `(batch, classes)`.
-
-    Args:
-        config: a `ModelConfig`.
-        depth: levels above the node; 0 is the root.
-        weights: the `Weights` below the node.
-        settings: `Settings`.
-    """
-    if depth < len(config.branching):
-        return FoldedMixture(config, depth, weights, settings)
-    return (settings.leaf or fold_leaf)(config, weights, settings)
-
-
 def fold_leaf(config, weights, settings):
-    """The folded form of a leaf; see `fold_node`."""
+    """The folded form of a leaf, a `FoldedLeaf`; see `folded_mixtures.fold_node`."""
     return (FoldedDBoF if config.pooling == "dbof" else FoldedNeXtVLAD)(config, weights, settings)
 
 
-class FoldedMixture(tf.Module):
-    """A node below the root: its children, folded, and what mixes them."""
-
-    def __init__(self, config, depth, weights, settings):
-        super().__init__()
-        children = range(config.branching[depth])
-        self.nodes = [fold_node(config, depth + 1, weights.below(str(index)), settings) for index in children]
-        self.mixing = FoldedMixing(config, len(self.nodes), weights.below("mixing"), settings)
+class FoldedLeaf(tf.Module):
+    """A leaf: `embed` gives its hidden vector, of which `classify` makes the logits."""
 
     def __call__(self, inputs):
-        return self.mixing(inputs, [node(inputs) for node in self.nodes])
-
-
-class FoldedMixing(tf.Module):
-    """`LogitMixing` with its batch norm and the input's scaling in the kernel; float32."""
-
-    def __init__(self, config, children, weights, settings):
-        super().__init__()
-        size = config.feature_size
-        norm = _norm_map(weights.below("norm"), size)
-        kernel, bias = _dense(_float64(weights("kernel", size, children)), weights("bias", children), norm)
-        self.kernel, self.bias = _variables(tf.float32, *_dense(kernel, bias, settings.input_map))
-
-    def __call__(self, inputs, logits):
-        weights = tf.nn.softmax(tf.matmul(inputs.mean, self.kernel) + self.bias)  # (B, E)
-        return tf.add_n([weights[:, i, None] * child for i, child in enumerate(logits)])  # (B, C)
+        """(logits, float32 `(batch, classes)`, and in a list the hidden vector, float32 `(batch, hidden_size)`)."""
+        hidden = self.embed(inputs)
+        return self.classify(hidden), [hidden]
 
 
 class FoldedPooling(tf.Module):
@@ -110,20 +77,20 @@ class FoldedPooling(tf.Module):
         G, K = self.groups, self.clusters = groups, clusters
         self.group_width = width // groups
         self.dtype = dtype
-        kernel, bias = _dense(
-            _float64(weights("expansion_kernel", size, width)), weights("expansion_bias", width), input_map
+        kernel, bias = dense(
+            float64(weights("expansion_kernel", size, width)), weights("expansion_bias", width), input_map
         )
-        scale, shift = _norm_map(weights.below("assignment_norm"), G * K)
+        scale, shift = norm_map(weights.below("assignment_norm"), G * K)
         attention, assignment = weights("attention_kernel", width, G), weights("assignment_kernel", width, G * K)
         projection = np.concatenate([attention, assignment * scale], axis=1)
         projection_bias = np.concatenate([weights("attention_bias", G), shift])
         self.reads_input = kernel.shape[1] > kernel.shape[0]
         if self.reads_input:
             projection, projection_bias = kernel @ projection, bias @ projection + projection_bias
-        self.kernel, self.bias, self.projection, self.projection_bias = _variables(
+        self.kernel, self.bias, self.projection, self.projection_bias = make_variables(
             dtype, kernel.T, bias, projection.T, projection_bias
         )
-        (self.centers,) = _variables(tf.float32, weights("centers", 1, self.group_width, K))
+        (self.centers,) = make_variables(tf.float32, weights("centers", 1, self.group_width, K))
 
     def __call__(self, frames, attended):
         G, K, F = self.groups, self.clusters, self.group_width
@@ -146,7 +113,7 @@ class FoldedPooling(tf.Module):
         return tf.reshape(vlad, (batch, F * K))  # (B, F*K)
 
 
-class FoldedNeXtVLAD(tf.Module):
+class FoldedNeXtVLAD(FoldedLeaf):
     """`NeXtVLADModel`: the poolings' output norms and the hidden norm are in the hidden layer's weights."""
 
     def __init__(self, config, weights, settings):
@@ -158,18 +125,18 @@ class FoldedNeXtVLAD(tf.Module):
             input_map = [part[start:end] for part in settings.input_map]
             own, width = weights.below(pooling_name(name)), int(config.expansion * size)
             self.poolings.append(FoldedPooling(size, width, groups, clusters, own, input_map, settings.dtype))
-            output_maps.append(_norm_map(own.below("output_norm"), width // groups * clusters))
+            output_maps.append(norm_map(own.below("output_norm"), width // groups * clusters))
             start = end
         output_map, hidden_size = np.concatenate(output_maps, axis=1), config.hidden_size
         self.hidden, self.hidden_bias = _large_dense(
             settings.dtype,
             weights.below("hidden")("kernel", len(output_map[0]), hidden_size),
             output_map,
-            _norm_map(weights.below("hidden_norm"), hidden_size),
+            norm_map(weights.below("hidden_norm"), hidden_size),
         )
         gating, reduced = weights.below("gating"), hidden_size // config.gating_reduction
-        scale, shift = _norm_map(gating.below("norm"), reduced)
-        self.squeeze, self.squeeze_bias, self.excite = _variables(
+        scale, shift = norm_map(gating.below("norm"), reduced)
+        self.squeeze, self.squeeze_bias, self.excite = make_variables(
             settings.dtype,
             gating("squeeze", hidden_size, reduced) * scale,
             shift,
@@ -180,17 +147,19 @@ class FoldedNeXtVLAD(tf.Module):
         if settings.classes is not None:
             kernel, bias = kernel[:, settings.classes], bias[settings.classes]
         # bfloat16 logits would tie: a class' ranking is over hundreds of thousands of them.
-        self.classifier, self.classifier_bias = _variables(tf.float32, kernel.T, bias)
+        self.classifier, self.classifier_bias = make_variables(tf.float32, kernel.T, bias)
 
-    def __call__(self, inputs):
+    def embed(self, inputs):
         pooled = [pooling(frames, inputs.attended) for pooling, frames in zip(self.poolings, inputs.streams)]
         hidden = self.project(tf.concat(pooled, axis=1), self.hidden, self.hidden_bias)
         gates = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden, self.squeeze), self.squeeze_bias))
-        hidden = tf.cast(hidden * tf.sigmoid(tf.matmul(gates, self.excite)), tf.float32)
+        return tf.cast(hidden * tf.sigmoid(tf.matmul(gates, self.excite)), tf.float32)
+
+    def classify(self, hidden):
         return self.project(hidden, self.classifier, self.classifier_bias)
 
 
-class FoldedDBoF(tf.Module):
+class FoldedDBoF(FoldedLeaf):
     """`DBoFModel`: its batch norms are in the kernels beside them; frames are scaled by their own norm first."""
 
     def __init__(self, config, weights, settings):
@@ -199,14 +168,14 @@ class FoldedDBoF(tf.Module):
         self.dtype, self.experts, self.sampled_frames = settings.dtype, config.experts, config.sampled_frames
         bag, classifier = weights.below("bag"), weights.below("classifier")
         input_norm, cluster_norm, hidden_norm = (
-            _norm_map(bag.below(name), width)
+            norm_map(bag.below(name), width)
             for name, width in (("input_norm", size), ("cluster_norm", clusters), ("hidden_norm", hidden_size))
         )
-        kernel, bias = _dense(_float64(bag("cluster_kernel", size, clusters)), 0.0, input_norm)
+        kernel, bias = dense(float64(bag("cluster_kernel", size, clusters)), 0.0, input_norm)
         scale, shift = cluster_norm
-        self.cluster, self.cluster_bias = _variables(settings.dtype, kernel * scale, bias * scale + shift)
+        self.cluster, self.cluster_bias = make_variables(settings.dtype, kernel * scale, bias * scale + shift)
         scale, shift = hidden_norm
-        self.hidden, self.hidden_bias = _variables(
+        self.hidden, self.hidden_bias = make_variables(
             settings.dtype, bag("hidden_kernel", clusters, hidden_size) * scale, shift
         )
 
@@ -215,14 +184,14 @@ class FoldedDBoF(tf.Module):
             parts = weight.reshape(-1, config.num_classes, per_class)
             return (parts if settings.classes is None else parts[:, settings.classes]).reshape(len(parts), -1)
 
-        self.gate, self.expert, self.expert_bias = _variables(
+        self.gate, self.expert, self.expert_bias = make_variables(
             tf.float32,
             of_classes("gate_kernel", (hidden_size,), self.experts + 1),
             of_classes("expert_kernel", (hidden_size,), self.experts),
             of_classes("expert_bias", (), self.experts)[0],
         )
 
-    def __call__(self, inputs):
+    def embed(self, inputs):
         frames = tf.concat(inputs.streams, axis=-1)
         position = (tf.range(self.sampled_frames, dtype=tf.float32) + 0.5) / self.sampled_frames
         index = tf.cast(position * tf.cast(inputs.num_frames, tf.float32)[:, None], tf.int32)
@@ -231,8 +200,10 @@ class FoldedDBoF(tf.Module):
         rows = tf.reshape(frames, (-1, frames.shape[-1]))
         rows = tf.sigmoid(tf.nn.bias_add(tf.matmul(rows, self.cluster), self.cluster_bias))
         bag = tf.reduce_max(tf.reshape(rows, (-1, self.sampled_frames, rows.shape[-1])), axis=1)
-        hidden = tf.sigmoid(tf.nn.bias_add(tf.matmul(bag, self.hidden), self.hidden_bias))
-        hidden, E = tf.cast(hidden, tf.float32), self.experts
+        return tf.cast(tf.sigmoid(tf.nn.bias_add(tf.matmul(bag, self.hidden), self.hidden_bias)), tf.float32)
+
+    def classify(self, hidden):
+        E = self.experts
         gates = tf.nn.softmax(tf.reshape(tf.matmul(hidden, self.gate), (-1, self.gate.shape[1] // (E + 1), E + 1)))
         experts = tf.matmul(hidden, self.expert) + self.expert_bias
         experts = tf.sigmoid(tf.reshape(experts, (-1, self.expert.shape[1] // E, E)))
@@ -253,11 +224,11 @@ def _project_few(rows, kernel, bias):
     return tf.transpose(tf.matmul(kernel[tf.newaxis], rows[tf.newaxis], transpose_b=True)[0]) + bias
 
 
-def _float64(weight):
+def float64(weight):
     return weight.astype(np.float64)
 
 
-def _variables(dtype, *values):
+def make_variables(dtype, *values):
     return [_variable(dtype, _aligned(value.shape, value)) for value in values]
 
 
@@ -277,13 +248,13 @@ def _aligned(shape, value=None):
     return array
 
 
-def _norm_map(weights, size):
+def norm_map(weights, size):
     """The affine map that a batch norm is in inference, from the `Weights` below it."""
-    scale = weights("gamma", size) / np.sqrt(_float64(weights("moving_variance", size)) + EPSILON)
+    scale = weights("gamma", size) / np.sqrt(float64(weights("moving_variance", size)) + EPSILON)
     return scale, weights("beta", size) - weights("moving_mean", size) * scale
 
 
-def _dense(kernel, bias, input_map):
+def dense(kernel, bias, input_map):
     """(kernel, bias) of x -> (x * scale + shift) @ kernel + bias."""
     scale, shift = input_map
     return scale[:, None] * kernel, shift @ kernel + bias
@@ -298,8 +269,8 @@ def _large_dense(dtype, kernel, input_map, output_map):
     folded, bias = _aligned(kernel.shape[::-1]), np.zeros(kernel.shape[1])
     for start in range(0, len(kernel), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        block, own_bias = _dense(_float64(kernel[rows]), 0.0, [part[rows] for part in input_map])
+        block, own_bias = dense(float64(kernel[rows]), 0.0, [part[rows] for part in input_map])
         bias += own_bias
         block *= scale
         folded[:, rows] = block.T
-    return _variable(dtype, folded), *_variables(dtype, bias * scale + shift)
+    return _variable(dtype, folded), *make_variables(dtype, bias * scale + shift)

@@ -48,7 +48,7 @@ class Int8Leaves:
             self.checkpoint = file.read()
 
     def __call__(self, config, weights, settings):
-        """The leaf whose `Weights` these are: a function of `Inputs` that gives float32 logits."""
+        """The leaf whose `Weights` these are, an `Int8Leaf`."""
         path = self._path(weights.path, settings)
         if files.exists(path):
             with files.open_file(path, "rb") as file:
@@ -77,7 +77,7 @@ class Int8Leaves:
 
         def logits(num_frames, attended, **streams):
             ordered = [streams[f"stream_{number}"] for number in range(len(streams))]
-            return {"logits": folded(Inputs(ordered, attended > 0, num_frames, None))}
+            return {"logits": folded(Inputs(ordered, attended > 0, num_frames, None))[0]}
 
         specs = {
             f"stream_{number}": tf.TensorSpec([self._rows, self.frames, size], tf.float32, f"stream_{number}")
@@ -90,7 +90,7 @@ class Int8Leaves:
     def _check(self, folded, leaf, path):
         """Raises `TooCoarse` where 8 bits change what a leaf says of the sample more than rounding does."""
         sample = self.sample()
-        difference = np.abs(tf.sigmoid(folded(sample)).numpy() - tf.sigmoid(leaf(sample)).numpy())
+        difference = np.abs(tf.sigmoid(folded(sample)[0]).numpy() - tf.sigmoid(leaf(sample)[0]).numpy())
         if difference.size and not difference.max() <= TOLERANCE:
             raise TooCoarse(
                 f"With 8-bit weights a probability of the leaf {path.rstrip('/')} differs by {difference.max():.2g} "
@@ -99,7 +99,7 @@ class Int8Leaves:
 
 
 class Int8Leaf:
-    """A leaf as a TFLite model: a function of `Inputs` that gives float32 logits `(batch, classes)`.
+    """A leaf as a TFLite model: a function of `Inputs` that gives float32 logits `(batch, classes)`, no hidden vector.
 
     Args:
         content: the bytes of the model.
@@ -124,7 +124,7 @@ class Int8Leaf:
         )
         arrays["num_frames"] = np.asarray(inputs.num_frames).astype(np.int32)
         parts = [self._call(arrays, slice(start, start + self.rows)) for start in range(0, max(count, 1), self.rows)]
-        return tf.constant(np.concatenate(parts)[:count])
+        return tf.constant(np.concatenate(parts)[:count]), []
 
     def _call(self, arrays, rows):
         """The logits of at most `self.rows` examples, and of what fills them up."""

@@ -9,62 +9,27 @@ import sys
 import time
 
 import numpy as np
+import tensorflow as tf
 
 from youtube8m_mod import files, terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records, shards
-from youtube8m_mod.data.ground_truth import places
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import format_lines
-from youtube8m_mod.formats.submission import write_submission
-from youtube8m_mod.formats.timelines import check_timeline_path, format_spans, parse_spans, write_timeline
+from youtube8m_mod.formats.timelines import format_spans
+from youtube8m_mod.inference.context import Context, SegmentScores
+from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Blocks
+from youtube8m_mod.inference.input_files import Owners, consecutive, groups_of, twice
+from youtube8m_mod.inference.outputs import Outputs, texts_of, write_outputs
 from youtube8m_mod.inference.pieces import COUNTS, SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
 from youtube8m_mod.localization.ranked_lists import Localization
-from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.localization.timelines import join_segments, segment_values
 from youtube8m_mod.localization.value_model import candidate_columns
 from youtube8m_mod.lock import FolderLock
+from youtube8m_mod.overrides import to_dict
 
 _MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
 _GROUP_BYTES = 64 << 20  # Input files are done in groups of about so many bytes: small ones would not fill a batch.
-
-
-@dataclasses.dataclass(frozen=True)
-class Outputs:
-    """Paths of what is written; None leaves it out.
-
-    Attributes:
-        submission: `Class,Segments`.
-        video_predictions, segment_predictions: `VideoId,LabelConfidencePairs`, in the order of the video ids.
-        timeline: where classes are in the videos, in the form that the ending names (`formats.timelines`).
-    """
-
-    submission: str | None = None
-    video_predictions: str | None = None
-    segment_predictions: str | None = None
-    timeline: str | None = None
-
-    def __post_init__(self):
-        if not any(dataclasses.astuple(self)):
-            raise UserError(
-                "At least one output must be named: --output_file, --video_predictions_file, "
-                "--segment_predictions_file or --timeline_file."
-            )
-        if self.timeline:
-            check_timeline_path(self.timeline)
-        paths = [files.absolute(path) for path in dataclasses.astuple(self) if path]
-        if repeated := next((path for path in paths if paths.count(path) > 1), None):
-            raise UserError(f"Each output needs a path of its own, got {repeated} for two of them.")
-
-    @property
-    def of_segments(self):
-        """Whether segments are looked at."""
-        return bool(self.submission or self.segment_predictions or self.timeline)
-
-    @property
-    def parts_folder(self):
-        """Where the finished pieces of the run lie, until the outputs are written."""
-        return next(filter(None, dataclasses.astuple(self))).rstrip("/") + ".parts"
 
 
 class Localizer:
@@ -85,6 +50,7 @@ class Localizer:
         group_bytes: input files are done in groups of about so many bytes.
         timeline_threshold: the value from which on segments are part of a timeline.
         label_names: {class: name} for the timeline.
+        context: `Context` of the segments.
     """
 
     def __init__(
@@ -92,7 +58,7 @@ class Localizer:
         reader,
         class_ids,
         config,
-        outputs,
+        outputs: Outputs,
         video_scorer,
         segment_scorer,
         model_settings,
@@ -101,16 +67,19 @@ class Localizer:
         group_bytes=None,
         timeline_threshold=0.5,
         label_names=None,
+        context: Context = Context(),
     ):
         self.reader, self.class_ids, self.config, self.outputs = reader, np.asarray(class_ids), config, outputs
         self.video_scorer, self.segment_scorer = video_scorer, segment_scorer
         self.batch_size, self.segment_batch_size = batch_size, segment_batch_size
         self.model_settings, self.group_bytes = model_settings, group_bytes
         self.timeline_threshold, self.label_names = timeline_threshold, label_names
+        self.context = context
         self._slots = -(-reader.max_frames // SEGMENT_FRAMES)
-        if reader.spec.kind == records.VIDEO_LEVEL and outputs.of_segments:
+        if reader.spec.kind == records.VIDEO_LEVEL and outputs.need_segments:
             raise UserError(
-                "Segments need frame-level records: of video-level ones only --video_predictions_file can be written."
+                "Segments need frame-level records: of video-level ones only --video_predictions_file and an "
+                "--embeddings_file of videos can be written."
             )
 
     def run(self, pool=None):
@@ -140,12 +109,13 @@ class Localizer:
             print(f"warning: {sentence}", file=sys.stderr)
         merged = self._localization() if self.outputs.submission else None
         done = parts.merge_into(merged)
-        owners = _Owners(paths)
+        owners = Owners(paths)
         for group, ids in parts.ids():
             owners.add(group, ids)
         groups = [
-            [paths[number] for number in group if number not in done]
-            for group in _groups(sizes, self.group_bytes or _GROUP_BYTES)
+            [paths[number] for number in group]
+            for whole in groups_of(sizes, self.group_bytes or _GROUP_BYTES)
+            for group in consecutive([number for number in whole if number not in done])
         ]
         counts, start = dict.fromkeys(COUNTS, 0), time.perf_counter()
         with terminal.progress(
@@ -153,7 +123,7 @@ class Localizer:
         ) as bar:
             bar.unit_scale = True
             here = _Here(self, bar, counts, start)
-            for group, piece in (pool or here).localize([group for group in groups if group]):
+            for group, piece in (pool or here).localize(groups):
                 group = [numbers[path] for path in group]
                 owners.add(group, piece.ids)
                 if merged:
@@ -185,6 +155,11 @@ class Localizer:
             )
             if path
         }
+        embeddings, blocks = self.outputs.embeddings, None
+        if embeddings:
+            blocks = Blocks(self.outputs.parts_folder, self.reader.paths.index(paths[0]))
+        join = embeddings.join if self.outputs.embeds(SEGMENTS) else None
+        segments = SegmentScores(self.segment_scorer, self.segment_batch_size, self.context, join)
         counts, warning, seen = dict.fromkeys(COUNTS, 0), "", set()
         paths = [path for path in paths if shards.size(path)]
         batches = self.reader.read(self.batch_size, paths=paths) if paths else ()
@@ -192,22 +167,26 @@ class Localizer:
             ids = batch["ids"].numpy().tolist()
             for video_id in ids:
                 if video_id in seen:
-                    raise _twice(video_id, paths)
+                    raise twice(video_id, paths)
                 seen.add(video_id)
             frames = batch["num_frames"].numpy()
-            videos = [None] * len(ids)
-            if self.config.candidates or VIDEO_LINES in lines:
-                videos = _probabilities(
-                    self.video_scorer(batch["features"], batch["num_frames"], batch["present_frames"]), ids
-                )
+            videos, video_logits = [None] * len(ids), None
+            if self.outputs.need_videos(self.config, self.context):
+                videos, video_logits, vectors = self._score_videos(batch, ids)
+                for video_id, vector in zip(ids, vectors):
+                    blocks.add(video_id, [0], vector[np.newaxis])
             if VIDEO_LINES in lines:
-                lines[VIDEO_LINES] |= zip(ids, format_lines(_texts(ids), videos, self.config.top_k))
+                lines[VIDEO_LINES] |= zip(ids, format_lines(texts_of(ids), videos, self.config.top_k))
             if self.segment_scorer:
-                for video_id, count, video, own in zip(ids, frames, videos, self._segments(batch, ids)):
+                for video_id, count, video, own, vectors in zip(ids, frames, videos, *segments(batch, video_logits)):
+                    _numbers(own, [video_id] * len(own))
+                    if vectors is not None:
+                        vectors = _numbers(vectors, [video_id] * len(own))
+                        blocks.add(video_id, SEGMENT_FRAMES * np.arange(len(own)), vectors)
                     if self.outputs.submission:
                         localization.add(video_id, int(count), video, own)
                     if SEGMENT_LINES in lines:
-                        names = [f"{_texts([video_id])[0]}:{SEGMENT_FRAMES * row}" for row in range(len(own))]
+                        names = [f"{texts_of([video_id])[0]}:{SEGMENT_FRAMES * row}" for row in range(len(own))]
                         listed = slice(None)
                         if self.config.segment_candidates:
                             listed = candidate_columns(video, self.class_ids, self.config.top_k)
@@ -226,28 +205,38 @@ class Localizer:
             counts["bad_records"] = sum(batches.counts.bad.values())
             counts["lost_records"] = batches.counts.lost
             warning = batches.counts.summary()
-        return Piece(localization.state(), lines, counts, sorted(seen), warning)
+        if blocks:
+            blocks.flush()
+        rows = blocks.rows if blocks else []
+        return Piece(localization.state(), lines, counts, sorted(seen), warning, rows)
 
     def _localization(self):
         return Localization(self.class_ids, self.config, self._slots)
 
-    def _segments(self, batch, ids):
-        """The probabilities of each video's segments: a list of float32 (n, C)."""
-        features, present, videos, _ = split_segments(batch["features"], batch["num_frames"])
-        scores = []
-        for first in range(0, len(videos), self.segment_batch_size):
-            rows = slice(first, first + self.segment_batch_size)
-            num_frames = np.full(len(present[rows]), SEGMENT_FRAMES, np.int32)  # As in finetuning: nothing is masked.
-            scores.append(np.asarray(self.segment_scorer(features[rows], num_frames, present[rows])))
-        owners = videos.numpy()
-        ends = np.searchsorted(owners, np.arange(len(ids)), side="right")
-        return np.split(_probabilities(np.concatenate(scores), [ids[owner] for owner in owners]), ends[:-1])
+    def _score_videos(self, batch, ids):
+        """Of each video the probabilities, logits of the segment classes (None without context), and embeddings."""
+        arguments = batch["features"], batch["num_frames"], batch["present_frames"]
+        vectors = ()
+        if self.outputs.embeds(VIDEOS):
+            logits, vectors = self.video_scorer.outputs(*arguments, self.outputs.embeddings.join)
+            vectors = _numbers(vectors, ids)
+        elif self.context.video:
+            logits = self.video_scorer.logits(*arguments)
+        else:
+            return _numbers(self.video_scorer(*arguments), ids), None, vectors
+        of_segments = np.asarray(logits)[:, self.class_ids] if self.context.video else None
+        return _numbers(tf.sigmoid(logits), ids), of_segments, vectors
 
     def _settings(self):
         timeline = {"timeline_threshold": self.timeline_threshold} if self.outputs.timeline else {}
+        context = {} if self.context.is_plain else {"context": to_dict(self.context)}
+        embeddings = self.outputs.embeddings
+        if embeddings:
+            context |= {"embeddings": {"of": embeddings.of, "join": embeddings.join}}
         return (
             self.model_settings
             | timeline
+            | context
             | {
                 "localization": dataclasses.asdict(self.config),
                 "input_files": [*map(files.absolute, self.reader.paths)],
@@ -293,28 +282,6 @@ class _Here:
         )
 
 
-class _Owners:
-    """Which input files each video is of: an id that occurs twice is an error."""
-
-    def __init__(self, paths):
-        self._paths, self._groups, self._owner = paths, [], {}
-
-    def add(self, group, ids):
-        for video_id in ids:
-            if video_id in self._owner:
-                earlier = self._groups[self._owner[video_id]]
-                raise _twice(video_id, [self._paths[number] for number in sorted({*earlier, *group})])
-        self._owner |= dict.fromkeys(ids, len(self._groups))
-        self._groups.append(group)
-
-
-def _twice(video_id, paths):
-    """The error for an id that occurs twice in some files; they are looked through for the places."""
-    found = places(paths, video_id)[:2]
-    named = f": {' and '.join(found)}" if len(found) == 2 else ""
-    return UserError(f"Video {_texts([video_id])[0]} occurs twice in the input{named}.")
-
-
 def _judge(counts, folder):
     """Raises `UserError` where too many records of all pieces were bad, or lost behind bad ones."""
     records, bad, lost = (sum(own[name] for own, _ in counts) for name in ("records", "bad_records", "lost_records"))
@@ -327,57 +294,10 @@ def _judge(counts, folder):
         )
 
 
-def write_outputs(parts, outputs, localization, label_names=None):
-    """Writes the outputs of a run whose pieces are all there, and removes these.
-
-    Args:
-        localization: the `Localization` of all pieces, where there is a submission.
-        label_names: {class: name} for the timeline.
-    """
-    parts.check_complete()
-    if outputs.video_predictions:
-        parts.write_lines(VIDEO_LINES, outputs.video_predictions)
-    if outputs.segment_predictions:
-        parts.write_lines(SEGMENT_LINES, outputs.segment_predictions)
-    if outputs.timeline:
-        texts = parts.texts(TIMELINES)
-        videos = zip(_texts(texts), map(parse_spans, map(bytes.decode, texts.values())))
-        write_timeline(outputs.timeline, videos, label_names)
-    if outputs.submission:
-        write_submission(
-            outputs.submission,
-            localization.class_ids,
-            localization.lists(),
-            localization.video_ids(),
-            localization.slots,
-        )
-    parts.remove()
-
-
-def _groups(sizes, limit):
-    """Lists of consecutive numbers of files, each of about `limit` bytes by their `sizes`.
-
-    All files count, also those that are done: the same files give the same groups, in whatever order they are done.
-    """
-    group, total = [], 0
-    for number, size in enumerate(sizes):
-        if group and total + size > limit:
-            yield group
-            group, total = [], 0
-        group.append(number)
-        total += size
-    if group:
-        yield group
-
-
-def _probabilities(values, ids):
+def _numbers(values, ids):
     """`values` as numpy; raises `UserError` naming the video where one is not a number."""
     values = np.asarray(values)
     if values.size and np.isnan(values.min()):
         row = int(np.flatnonzero(np.isnan(values).any(axis=1))[0])
-        raise UserError(f"The model gives no number for video {_texts([ids[row]])[0]}.")
+        raise UserError(f"The model gives no number for video {texts_of([ids[row]])[0]}.")
     return values
-
-
-def _texts(ids):
-    return [video_id.decode(errors="backslashreplace") for video_id in ids]

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from youtube8m_mod.inference.embeddings import CONCATENATE, MEAN, SEGMENTS, VIDEOS
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 from youtube8m_mod.overrides import setting
 
@@ -23,6 +24,13 @@ class InferenceOptions(LocalizationConfig):
         None,
     )
     timeline_threshold: float = setting("Segments of this value at least are part of a timeline.", 0.5)
+    embeddings_file: str | None = setting("Hidden vectors of videos or segments (.npz, .parquet).", None)
+    embeddings_of: str = setting("What --embeddings_file holds the vectors of.", VIDEOS, choices=[VIDEOS, SEGMENTS])
+    embeddings_join: str = setting(
+        "How the vectors of several leaves, or models, are joined in --embeddings_file.",
+        CONCATENATE,
+        choices=[CONCATENATE, MEAN],
+    )
     label_names: str | None = setting(
         "Names of the classes for --timeline_file: the dataset's vocabulary.csv, or one a line.", None
     )
@@ -53,6 +61,13 @@ class InferenceOptions(LocalizationConfig):
         "float32",
         choices=["float32", "bfloat16", "int8"],
     )
+    segment_shifts: str = setting(
+        "Seconds by which the windows of a segment are moved, as -2,-1,0,1,2: the mean of their logits scores.", "0"
+    )
+    context: str | None = setting(
+        "Shares of the neighbouring segments and of the video in the logits of a segment, as 0.2,0.1.", None
+    )
+    context_reach: int = setting("How many segments on each side --context takes for neighbours.", 1)
     batch_size: int = setting("Videos in a batch.", 16)
     segment_batch_size: int = setting("Segments in a batch.", 512)
     skip_bad_records: bool = setting("Count and skip bad records in place of stopping.", False)

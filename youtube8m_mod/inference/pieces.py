@@ -13,6 +13,7 @@ from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.formats.predictions import HEADER
+from youtube8m_mod.inference.embeddings import check_blocks
 
 VIDEO_LINES, SEGMENT_LINES, TIMELINES = "video_lines", "segment_lines", "timelines"
 COUNTS = ("videos", "segments", "records", "bad_records", "lost_records")
@@ -28,6 +29,7 @@ class Piece:
         counts: {name of `COUNTS`: int}.
         ids: the ids of all videos, bytes.
         warning: a sentence about bad records, or "".
+        embedding_rows: of each block of embeddings, which lie beside the pieces (`embeddings.Blocks`).
     """
 
     state: dict
@@ -35,6 +37,7 @@ class Piece:
     counts: dict
     ids: list
     warning: str = ""
+    embedding_rows: list = dataclasses.field(default_factory=list)
 
 
 class Parts:
@@ -84,8 +87,9 @@ class Parts:
         """Writes the piece of some input files, by their numbers, ascending.
 
         Raises:
-            UserError: where one of the files has changed since the run began.
+            UserError: where one of the files has changed since the run began, or blocks of embeddings are not here.
         """
+        check_blocks(self.folder, numbers[0], piece.embedding_rows)
         identities = [self.identities[number] for number in numbers]
         for identity in identities:
             if files.identity(identity[0]) != identity:
@@ -97,6 +101,7 @@ class Parts:
             "counts": np.array([piece.counts[name] for name in COUNTS], np.int64),
             "ids": np.array(sorted(piece.ids), np.bytes_),
             "warning": np.array(piece.warning.encode()),
+            "embedding_rows": np.array(piece.embedding_rows, np.int64),
         }
         for kind, texts in piece.lines.items():
             ids = sorted(texts)
@@ -119,6 +124,11 @@ class Parts:
         for path in self._paths():
             arrays = read_arrays(path, ["files", "ids"])
             yield arrays["files"].tolist(), arrays["ids"].tolist()
+
+    def embedding_blocks(self):
+        """[(number of the first input file, rows of each block of embeddings)] of all pieces, in their order."""
+        pieces = (read_arrays(path, ["files", "embedding_rows"]) for path in self.check_complete())
+        return sorted((int(arrays["files"][0]), arrays["embedding_rows"].tolist()) for arrays in pieces)
 
     def _first_other_file(self, found):
         ours, theirs = self.settings["input_files"], found.get("input_files")

@@ -9,6 +9,8 @@ from youtube8m_mod.data import shards
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import MAX_FRAMES, ReaderSettings
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.inference.context import Context
+from youtube8m_mod.inference.embeddings import MEAN, SEGMENTS, Embeddings
 from youtube8m_mod.inference.folded import fold_checkpoint, fold_int8
 from youtube8m_mod.inference.localizer import Localizer, Outputs
 from youtube8m_mod.inference.members import (
@@ -53,7 +55,13 @@ class Inference(InferenceOptions):
         if not 0 < self.group_megabytes < float("inf"):
             raise UserError(f"group_megabytes must be a number above 0, got {self.group_megabytes:g}.")
         outputs = Outputs(
-            self.output_file, self.video_predictions_file, self.segment_predictions_file, self.timeline_file
+            self.output_file,
+            self.video_predictions_file,
+            self.segment_predictions_file,
+            self.timeline_file,
+            Embeddings(self.embeddings_file, self.embeddings_of, self.embeddings_join)
+            if self.embeddings_file
+            else None,
         )
         config = part(LocalizationConfig, self)
         members = segment_members(self.train_dir, self.checkpoint, self.node, self.model_weights)
@@ -70,20 +78,21 @@ class Inference(InferenceOptions):
             settings=self.reader,
         )
         of_videos = video_members(members, self.video_train_dir, self.video_checkpoint, self.video_model_weights)
-        scores_segments = outputs.of_segments and (
-            self.segment_exponent != 0 or not config.candidates or bool(outputs.segment_predictions)
-        )
+        needs_scores = self.segment_exponent != 0 or not config.candidates or outputs.segment_predictions
+        scores_segments = bool(outputs.of_segments and needs_scores) or outputs.embeds(SEGMENTS)
         _check_nodes(members, of_videos, scores_segments)
+        context = self._context(outputs, scores_segments)
+        self._check_embeddings(members, of_videos)
         settings = settings_of(members) | {"precision": self.precision}
         video_scorer = segment_scorer = None
-        if config.candidates or outputs.video_predictions:
+        if outputs.need_videos(config, context):
             check_alike([members[0], *of_videos])
             settings |= settings_of(of_videos, "video_")
             if load:
                 video_scorer = self._scorer(of_videos, segments=False)
-        if outputs.of_segments and not scores_segments:
+        if outputs.need_segments and not scores_segments:
             segment_scorer = Ones(len(class_ids))
-        elif outputs.of_segments and load:
+        elif outputs.need_segments and load:
             segment_scorer = self._scorer(members, segments=True, classes=class_ids)
         return Localizer(
             reader,
@@ -98,7 +107,36 @@ class Inference(InferenceOptions):
             group_bytes=int(self.group_megabytes * 2**20),
             timeline_threshold=self.timeline_threshold,
             label_names=self._label_names(like.num_classes),
+            context=context,
         )
+
+    def _context(self, outputs, scores_segments):
+        context = Context.parse(self.segment_shifts, self.context, self.context_reach)
+        if not context.is_plain and not scores_segments:
+            raise UserError("--segment_shifts and --context are for models that score segments: here none does.")
+        if not context.is_plain and outputs.embeds(SEGMENTS):
+            raise UserError(
+                "--embeddings_file holds vectors of the segments' own frames: --segment_shifts and --context do not go "
+                "with --embeddings_of=segments."
+            )
+        if context.reach != 1 and not context.neighbours:
+            raise UserError("--context_reach belongs to --context with a share of the neighbours, which is not given.")
+        return context
+
+    def _check_embeddings(self, members, of_videos):
+        """Raises `UserError` where the models cannot give the embeddings that are asked for."""
+        if not self.embeddings_file:
+            return
+        if self.precision == "int8":
+            raise UserError("--embeddings_file takes float32 or bfloat16: models with 8-bit weights give scores only.")
+        first, *others = members if self.embeddings_of == SEGMENTS else of_videos
+        size = first.run.model.hidden_size
+        for other in others if self.embeddings_join == MEAN else ():
+            if other.run.model.hidden_size != size:
+                raise UserError(
+                    f"--embeddings_join=mean: the models of {other.train_dir} and {first.train_dir} must have the same "
+                    f"hidden_size, got {other.run.model.hidden_size} and {size}."
+                )
 
     def _label_names(self, num_classes):
         if not self.label_names:

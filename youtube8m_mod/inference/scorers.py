@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod.inference.embeddings import join_leaves
 from youtube8m_mod.inference.folded import FoldedModel
 
 
@@ -38,10 +39,19 @@ class Scorer:
     def logits(self, features, num_frames, present_frames):
         """The mean of the models' logits, float32 `(batch, C)`; arguments as of a call."""
         attended = None if self.attends_to_all else num_frames
-        total = 0.0
-        for model, weight in zip(self.models, self.weights):
-            total += np.float32(weight) * model.predict_logits(features, attended, present_frames)
-        return total
+        logits = [model.predict_logits(features, attended, present_frames) for model in self.models]
+        return sum(np.float32(weight) * each for weight, each in zip(self.weights, logits))
+
+    def outputs(self, features, num_frames, present_frames, join):
+        """What `logits` gives, and the embeddings of the batch, float32 `(batch, size)`.
+
+        Args:
+            join: how leaves and models are joined; see `join_leaves`.
+        """
+        attended = None if self.attends_to_all else num_frames
+        logits, hidden = zip(*(model.predict_outputs(features, attended, present_frames) for model in self.models))
+        total = sum(np.float32(weight) * each for weight, each in zip(self.weights, logits))
+        return total, join_leaves([each.numpy() for each in hidden], self.weights, join)
 
 
 @dataclasses.dataclass

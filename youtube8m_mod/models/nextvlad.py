@@ -71,6 +71,10 @@ class NeXtVLADModel(keras.layers.Layer):
         self.classifier.build((None, self.config.hidden_size))
 
     def call(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> NodeOutput:
+        return NodeOutput(*self.classifier(self.embed(frames, num_frames, training)))
+
+    def embed(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> Tensor:
+        """The hidden vector that the classifier reads, `(batch, hidden_size)`; arguments as of a call."""
         frame_mask = None
         if num_frames is not None:
             frame_mask = ops.arange(ops.shape(frames)[1], dtype="int32") < ops.cast(num_frames, "int32")[:, None]
@@ -80,8 +84,7 @@ class NeXtVLADModel(keras.layers.Layer):
             start += size
         hidden = self.dropout(ops.concatenate(pooled, axis=1), training=training)
         hidden = self.hidden_norm(self.hidden(hidden), training=training)
-        logits, probabilities = self.classifier(self.gating(hidden, training=training))
-        return NodeOutput(logits, probabilities)
+        return self.gating(hidden, training=training)
 
     def trunk(self) -> list[keras.layers.Layer]:
         """The layers below the classifier."""
@@ -135,7 +138,11 @@ class DBoFModel(keras.layers.Layer):
         self.classifier.build((None, self.config.hidden_size))
 
     def call(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> NodeOutput:
-        return NodeOutput(*self.classifier(self.bag(frames, num_frames, training=training)))
+        return NodeOutput(*self.classifier(self.embed(frames, num_frames, training)))
+
+    def embed(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> Tensor:
+        """The hidden vector that the classifier reads, `(batch, hidden_size)`; arguments as of a call."""
+        return self.bag(frames, num_frames, training=training)
 
     def trunk(self) -> list[keras.layers.Layer]:
         """The layers below the classifier."""

@@ -14,6 +14,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.inference.embeddings import join_leaves
+from youtube8m_mod.models.hidden_vectors import hidden_vectors
 from youtube8m_mod.tree import parse_path
 
 _CLIENT = os.path.join(os.path.dirname(__file__), "plain_client.py")
@@ -27,13 +29,15 @@ class Request:
         signature: its name.
         inputs: {name: array}.
         expected: {name: array} of outputs that must be equal.
-        probabilities: `(rows, C)` or `(videos, segments, C)`, which `predictions` must come near.
+        values: `(rows, C)` or `(videos, segments, C)`, which the `output` must come near.
+        output: its name.
     """
 
     signature: str
     inputs: dict
     expected: dict
-    probabilities: np.ndarray
+    values: np.ndarray
+    output: str = "predictions"
 
 
 class Recorder:
@@ -113,28 +117,38 @@ class Recorder:
             self._videos(features, lengths),
         )
 
+    def embeddings(self, lengths, join):
+        """A request of `embeddings` with videos of so many frames."""
+        features = self._features(len(lengths), max(lengths))
+
+        def embed(features, num_frames, present_frames):
+            hidden = hidden_vectors(
+                self.model, _batch(features, num_frames, present_frames), "/".join(map(str, self.path))
+            )
+            return join_leaves([hidden.numpy()], [1.0], join)
+
+        counts = np.array(lengths, np.int32)[:, np.newaxis]
+        inputs = {"rgb_and_audio": records.dequantize(features), "num_frames": counts}
+        return Request("embeddings", inputs, {}, self._videos(features, lengths, embed), "embeddings")
+
     def _features(self, batch, frames):
         return self.random.integers(0, 256, (batch, frames, self.model.config.feature_size), np.uint8)
 
-    def _videos(self, features, lengths):
+    def _videos(self, features, lengths, answer=None):
+        answer, answers = answer or self._answer, None
         lengths = np.minimum(lengths, self.model.config.max_frames)
         rows = np.maximum(lengths, self.model.frames)  # Each video is padded by itself: its length alone decides.
         attended = np.maximum(lengths, SEGMENT_FRAMES) if self.model.segments else lengths
-        answers = np.zeros((len(lengths), len(self.classes)), np.float32)
         for count in np.unique(rows):
             padded = np.pad(features[:, :count], ((0, 0), (0, max(count - features.shape[1], 0)), (0, 0)))
             alike = rows == count
-            answers[alike] = self._answer(padded[alike], attended[alike], lengths[alike])
+            own = answer(padded[alike], attended[alike], lengths[alike])
+            answers = np.zeros((len(lengths), own.shape[1]), np.float32) if answers is None else answers
+            answers[alike] = own
         return answers
 
     def _answer(self, features, num_frames, present_frames):
-        output = self.model.tree(
-            {
-                "features": tf.constant(features),
-                "num_frames": tf.constant(num_frames, tf.int32),
-                "present_frames": tf.constant(present_frames, tf.int32),
-            }
-        )
+        output = self.model.tree(_batch(features, num_frames, present_frames))
         for index in self.path:
             output = output.children[index]
         return output.probabilities.numpy()[:, self.classes]
@@ -150,7 +164,7 @@ class Recorder:
                 raise UserError(
                     f"The exported model's {request.signature} gives {name} {outputs[name]}, the trained model {value}."
                 )
-        expected, found = request.probabilities, outputs["predictions"]
+        expected, found = request.values, outputs[request.output]
         if request.signature == "serialized_examples":
             best = -np.sort(-expected, axis=1)[:, : self.top_k]
             columns = np.argsort(self.classes)[np.searchsorted(np.sort(self.classes), outputs["class_indexes"])]
@@ -158,10 +172,20 @@ class Recorder:
             expected = np.stack([best, np.take_along_axis(expected, columns, axis=1)])
         if found.shape != expected.shape[-found.ndim :]:
             raise UserError(
-                f"The exported model's {request.signature} gives predictions of shape {found.shape}, "
+                f"The exported model's {request.signature} gives {request.output} of shape {found.shape}, "
                 f"{expected.shape[-found.ndim :]} was expected."
             )
-        return float(np.abs(found - expected).max())
+        # An embedding has no scale of its own.
+        scale = max(1.0, np.abs(expected).max()) if request.output == "embeddings" else 1.0
+        return float(np.abs(found - expected).max() / scale)
+
+
+def _batch(features, num_frames, present_frames):
+    return {
+        "features": tf.constant(features),
+        "num_frames": tf.constant(num_frames, tf.int32),
+        "present_frames": tf.constant(present_frames, tf.int32),
+    }
 
 
 def bless(path, recorder, requests, tolerance):
@@ -177,9 +201,10 @@ def bless(path, recorder, requests, tolerance):
     for request, outputs in zip(requests, call_in_fresh_process(path, requests), strict=True):
         difference = recorder.difference(request, outputs)
         if not difference <= tolerance:
+            what = "probability" if request.output == "predictions" else "component"
             raise UserError(
                 f"The exported model's {request.signature} differs from the trained model by "
-                f"{difference:.2g} in a probability, at most {tolerance:g} was expected."
+                f"{difference:.2g} in a {what}, at most {tolerance:g} was expected."
             )
         worst = max(worst, difference)
     return worst

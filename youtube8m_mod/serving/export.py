@@ -42,6 +42,7 @@ class Export:
         label_names: {class: name} of the exported classes at least, or a list of all; None: no names.
         top_k: classes in an answer of `serialized_examples`.
         model_name: under which the model will be served; for the warm-up requests.
+        embeddings: "concatenate" or "mean" adds a signature that gives the leaves' hidden vectors, joined so.
     """
 
     node: str = ""
@@ -50,6 +51,7 @@ class Export:
     label_names: dict | list | None = None
     top_k: int = 20
     model_name: str = "youtube8m"
+    embeddings: str | None = None
 
     def save_model(self, model, output_dir):
         """Writes the SavedModel of a `MOD` to `output_dir`, a folder that does not exist yet.
@@ -64,13 +66,17 @@ class Export:
         with _appearing(output_dir) as folder, tempfile.TemporaryDirectory() as scratch:
             folded = self._fold(model, precision=self.precision)
             names_path = self._write_label_names(folded, scratch)
-            signatures = Signatures(folded, self.top_k, names_path)
+            signatures = Signatures(folded, self.top_k, names_path, self.embeddings)
             with files.named_errors(output_dir, "write"):
                 tf.saved_model.save(signatures, folder, signatures.concrete_functions())
             if devices := device_strings(folder):
                 raise UserError(f"The exported model asks for the devices {', '.join(devices)}, none was expected.")
             recorder = Recorder(model, self.node, folded.classes, self.top_k)
             requests = recorder.requests()
+            if self.embeddings:
+                requests += [
+                    recorder.embeddings(lengths, self.embeddings) for lengths in ((1,), (2, model.frames + 10))
+                ]
             difference = bless(folder, recorder, requests, TOLERANCES[self.precision])
             files.make_dirs(f"{folder}/assets.extra")
             with files.named_errors(output_dir, "write"), tf.io.TFRecordWriter(f"{folder}/{WARMUP_FILE}") as writer:
@@ -95,6 +101,8 @@ class Export:
         """
         if self.precision != "float32":
             raise UserError(f"A TFLite model has 8-bit weights: --precision={self.precision} does not go with it.")
+        if self.embeddings:
+            raise UserError("A TFLite model gives predictions only: --embeddings does not go with it.")
         with _appearing(output_dir) as folder:
             reader = Reader(data_pattern, model.config, segments=model.segments, max_frames=model.frames)
             folded = self._fold(model, kernels_right=True)
@@ -169,7 +177,7 @@ class Export:
             "node": self.node,
             "precision": self.precision,
             "classes": self.classes,
-        }
+        } | ({"embeddings": self.embeddings} if self.embeddings else {})
 
 
 @contextlib.contextmanager

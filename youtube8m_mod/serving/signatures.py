@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import parsing, records
+from youtube8m_mod.inference.embeddings import MEAN
 from youtube8m_mod.localization.segments import split_segments
 
 
@@ -18,6 +19,8 @@ class Signatures(tf.Module):
     `segments`: the inputs of `serving_default`, whole videos. Gives `start_times` int32 `(batch, segments)`, in
         seconds, and `predictions` `(batch, segments, C)`, the last segment of a video perhaps a partial one; -1 and 0
         where a video has no more segments.
+    `embeddings`, where they are asked for: the inputs of `serving_default`. Gives `embeddings` `(batch, size)`, the
+        hidden vectors of the leaves, concatenated in the order of the tree or their mean.
     `serialized_examples`: `examples` string `(batch,)`, frame-level SequenceExamples with quantised features. Gives
         `ids` string `(batch,)`, and `class_indexes` int32 and `predictions` of the `top_k` best classes of each.
 
@@ -28,10 +31,12 @@ class Signatures(tf.Module):
         model: a `FoldedModel` without devices.
         top_k: classes in an answer of `serialized_examples`.
         label_names: path of a text file that goes with the model as an asset, one name a column; None: none.
+        embeddings: "concatenate" or "mean"; None: no such signature.
     """
 
-    def __init__(self, model, top_k, label_names=None):
+    def __init__(self, model, top_k, label_names=None, embeddings=None):
         super().__init__()
+        self.join = embeddings
         self.model, self.top_k = model, min(top_k, len(model.classes))
         self.label_names = tf.saved_model.Asset(label_names) if label_names else None
         config = model.config
@@ -53,6 +58,8 @@ class Signatures(tf.Module):
             "segments": (self._checked(self.segments), frames([None, None]), num_frames),
             "serialized_examples": (self.serialized_examples, tf.TensorSpec([None], tf.string, "examples")),
         }
+        if self.join:
+            inputs["embeddings"] = (self._checked(self.embeddings), frames([None, None]), num_frames)
         return {
             name: tf.function(function, autograph=False).get_concrete_function(*specs)
             for name, (function, *specs) in inputs.items()
@@ -69,6 +76,13 @@ class Signatures(tf.Module):
         shape = [tf.shape(frames)[0], -(-tf.shape(frames)[1] // SEGMENT_FRAMES)]
         predictions = tf.scatter_nd(places, tf.sigmoid(logits), [*shape, len(self.model.classes)])
         return {"start_times": tf.scatter_nd(places, starts + 1, shape) - 1, "predictions": predictions}
+
+    def embeddings(self, rgb_and_audio, num_frames):
+        present = tf.reshape(num_frames, [-1])
+        _, hidden = self.model.outputs(rgb_and_audio, self._attended(present), present)  # (B, leaves, H)
+        if self.join == MEAN:
+            return {"embeddings": tf.reduce_mean(hidden, axis=1)}
+        return {"embeddings": tf.reshape(hidden, [-1, hidden.shape[1] * hidden.shape[2]])}
 
     def _checked(self, function):
         """`function(rgb_and_audio, num_frames)` that refuses inputs of other shapes, and videos without a frame."""
@@ -113,8 +127,10 @@ class Signatures(tf.Module):
         return {"ids": batch["ids"], "class_indexes": classes, "predictions": best.values}
 
     def _probabilities(self, features, present):
-        attended = tf.maximum(present, SEGMENT_FRAMES) if self.model.segments else present
-        return tf.sigmoid(self.model.logits(features, attended, present))
+        return tf.sigmoid(self.model.logits(features, self._attended(present), present))
+
+    def _attended(self, present):
+        return tf.maximum(present, SEGMENT_FRAMES) if self.model.segments else present
 
 
 def column_names(label_names, classes):

@@ -1,0 +1,104 @@
+"""The files that a run of inference writes, out of its finished pieces."""
+
+import dataclasses
+
+from youtube8m_mod import files
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.formats.submission import write_submission
+from youtube8m_mod.formats.timelines import check_timeline_path, parse_spans, write_timeline
+from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Embeddings, write_embeddings
+from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """Paths of what is written; None leaves it out.
+
+    Attributes:
+        submission: `Class,Segments`.
+        video_predictions, segment_predictions: `VideoId,LabelConfidencePairs`, in the order of the video ids.
+        timeline: where classes are in the videos, in the form that the ending names (`formats.timelines`).
+        embeddings: `Embeddings`; no field, as it is more than a path.
+    """
+
+    submission: str | None = None
+    video_predictions: str | None = None
+    segment_predictions: str | None = None
+    timeline: str | None = None
+    embeddings: dataclasses.InitVar[Embeddings | None] = None
+
+    def __post_init__(self, embeddings):
+        object.__setattr__(self, "embeddings", embeddings)
+        if not self._paths:
+            raise UserError(
+                "At least one output must be named: --output_file, --video_predictions_file, "
+                "--segment_predictions_file, --timeline_file or --embeddings_file."
+            )
+        if self.timeline:
+            check_timeline_path(self.timeline)
+        paths = [files.absolute(path) for path in self._paths]
+        if repeated := next((path for path in paths if paths.count(path) > 1), None):
+            raise UserError(f"Each output needs a path of its own, got {repeated} for two of them.")
+
+    @property
+    def of_segments(self):
+        """Whether scores of segments are looked at."""
+        return bool(self.submission or self.segment_predictions or self.timeline)
+
+    @property
+    def need_segments(self):
+        """Whether segments are looked at."""
+        return self.of_segments or self.embeds(SEGMENTS)
+
+    def need_videos(self, config, context):
+        """Whether the video-level model runs, with a `LocalizationConfig` and a `Context`."""
+        ranked = self.of_segments and (config.candidates or context.video)
+        return bool(ranked or self.video_predictions or self.embeds(VIDEOS))
+
+    def embeds(self, what):
+        """Whether embeddings of `VIDEOS`, or of `SEGMENTS`, are written."""
+        return self.embeddings is not None and self.embeddings.of == what
+
+    @property
+    def parts_folder(self):
+        """Where the finished pieces of the run lie, until the outputs are written."""
+        return self._paths[0].rstrip("/") + ".parts"
+
+    @property
+    def _paths(self):
+        paths = [*dataclasses.astuple(self), self.embeddings and self.embeddings.path]
+        return [path for path in paths if path]
+
+
+def write_outputs(parts, outputs, localization, label_names=None):
+    """Writes the outputs of a run whose pieces are all there, and removes these.
+
+    Args:
+        localization: the `Localization` of all pieces, where there is a submission.
+        label_names: {class: name} for the timeline.
+    """
+    parts.check_complete()
+    if outputs.video_predictions:
+        parts.write_lines(VIDEO_LINES, outputs.video_predictions)
+    if outputs.segment_predictions:
+        parts.write_lines(SEGMENT_LINES, outputs.segment_predictions)
+    if outputs.embeddings:
+        write_embeddings(outputs.embeddings, parts.folder, parts.embedding_blocks())
+    if outputs.timeline:
+        texts = parts.texts(TIMELINES)
+        videos = zip(texts_of(texts), map(parse_spans, map(bytes.decode, texts.values())))
+        write_timeline(outputs.timeline, videos, label_names)
+    if outputs.submission:
+        write_submission(
+            outputs.submission,
+            localization.class_ids,
+            localization.lists(),
+            localization.video_ids(),
+            localization.slots,
+        )
+    parts.remove()
+
+
+def texts_of(ids):
+    """Video ids, bytes, as text."""
+    return [video_id.decode(errors="backslashreplace") for video_id in ids]
