@@ -58,7 +58,7 @@ def main(argv):
     import tensorflow as tf
 
     from youtube8m_mod.models.mod import MOD
-    from youtube8m_mod.training import checkpoints
+    from youtube8m_mod.training import checkpoint_store, checkpoints
     from youtube8m_mod.training.callbacks import DEFAULT_CHECKPOINT_STEPS
     from youtube8m_mod.training.optimizer import FusedAdam
 
@@ -74,7 +74,7 @@ def main(argv):
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
 
         def save():
-            checkpoints.save(folder, model, optimizer, checkpoints.new_state(1), keep=1)
+            checkpoints.save(folder, model, optimizer, checkpoint_store.new_state(1), keep=1)
 
         save_s = seconds(save, 3)
         restore_s = seconds(lambda: checkpoints.restore_latest(folder, model, optimizer), 2)

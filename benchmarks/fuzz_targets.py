@@ -251,14 +251,14 @@ class Checkpoints:
     """The newest checkpoint of a train_dir with damaged files: the one before must be taken, or this one be good."""
 
     def __init__(self, folder):
-        from youtube8m_mod.training import checkpoints
+        from youtube8m_mod.training import checkpoint_store, checkpoints
         from youtube8m_mod.training.optimizer import FusedAdam
 
         self.folder, self.model = folder, _model()
         self.optimizer = FusedAdam(1e-3)
         self.optimizer.build(self.model.trainable_variables)
         for step in (10, 20):
-            checkpoints.save(folder, self.model, self.optimizer, checkpoints.new_state(step), keep=2)
+            checkpoints.save(folder, self.model, self.optimizer, checkpoint_store.new_state(step), keep=2)
         self.newest = os.path.join(folder, "checkpoint-00000020")
         self.contents = {}
         for name in os.listdir(self.newest):

@@ -20,7 +20,7 @@ from youtube8m_mod.formats.arrays import write_arrays
 from youtube8m_mod.formats.submission import write_submission
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.serving.export import Export
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
 
 LIMIT = 1 << 16
@@ -85,9 +85,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
     model = MOD.for_phase(run.model, run.phase)
     optimizer = FusedAdam(1e-3)
     optimizer.build(model.trainable_variables)
-    checkpoints.save(str(tmp_path), model, optimizer, checkpoints.new_state(1), keep=1)
+    checkpoints.save(str(tmp_path), model, optimizer, checkpoint_store.new_state(1), keep=1)
     with small_disk(), pytest.raises(UserError, match="Cannot write the checkpoint .*checkpoint-00000002: "):
-        checkpoints.save(str(tmp_path), model, optimizer, checkpoints.new_state(2), keep=1)
+        checkpoints.save(str(tmp_path), model, optimizer, checkpoint_store.new_state(2), keep=1)
     assert os.listdir(tmp_path) == ["checkpoint-00000001"]
     assert checkpoints.restore_latest(str(tmp_path), model, optimizer)["step"] == 1
 
@@ -110,7 +110,7 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path_factory, 
             trainer.train()
     finally:
         tf.config.run_functions_eagerly(False)
-    assert checkpoints.steps(tmp_path) == [2] and not [name for name in os.listdir(tmp_path) if "partial" in name]
+    assert checkpoint_store.steps(tmp_path) == [2] and not [name for name in os.listdir(tmp_path) if "partial" in name]
 
 
 def test_a_full_disk_leaves_no_half_export(tmp_path):

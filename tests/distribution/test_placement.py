@@ -8,7 +8,7 @@ from tests.distribution.placed_models import FOUR, Run, assert_close, batch
 from youtube8m_mod.distribution import placement
 from youtube8m_mod.distribution.placement import DataParallelPlacement, Placement, make_placement
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 
 # An Adam step is 1e-3 whatever the gradient's size: where a gradient is nearly 0, its rounding errors show.
 STATE = dict(absolute=5e-5)
@@ -137,7 +137,7 @@ def test_checkpoint_of_any_placement_loads_in_any_other(tmp_path, eager):
     saved = first.state()
     for number, source in enumerate(placements):
         folder = str(tmp_path / str(number))
-        checkpoints.save(folder, first.model, first.optimizer, checkpoints.new_state() | {"step": 1}, keep=1)
+        checkpoints.save(folder, first.model, first.optimizer, checkpoint_store.new_state() | {"step": 1}, keep=1)
         run = Run(source)
         assert checkpoints.restore_latest(folder, run.model, run.optimizer)["step"] == 1
         assert_close(run.state(), saved, absolute=0, relative=0)

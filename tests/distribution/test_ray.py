@@ -23,7 +23,7 @@ from youtube8m_mod.inference.run import Inference
 from youtube8m_mod.reproduce import ray_schedule, schedule
 from youtube8m_mod.reproduce.place import Place
 from youtube8m_mod.reproduce.scale import QUICK
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
 # Sockets on loopback only, no report of usage: before Ray is imported.
@@ -134,7 +134,7 @@ def test_training_goes_on_by_itself_when_a_worker_is_killed(cluster, data, tmp_p
     raylets = [str(node.all_processes["raylet"][0].process.pid) for node in cluster.list_all_nodes()]
 
     def kill():
-        while not checkpoints.steps(str(train_dir)):
+        while not checkpoint_store.steps(str(train_dir)):
             time.sleep(0.05)
         command = ["pgrep", "-P", ",".join(raylets), "-f", "^ray::TensorFlowServer"]
         pids = subprocess.run(command, capture_output=True, text=True).stdout.split()

@@ -29,14 +29,14 @@ import numpy as np
 from tests.distribution.placed_models import Run, batch
 from youtube8m_mod.distribution.placement import make_placement
 from youtube8m_mod.distribution.servers import Servers, tf_config_addresses
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 
 cluster = Servers(tf_config_addresses(os.environ["TF_CONFIG"]))
 with cluster.guard():
     run = Run(make_placement(cluster=cluster), branching="2")
     assert run.placement.devices == ("worker:0/CPU:0", "worker:1/CPU:0")
     np.save(f"{sys.argv[1]}/losses.npy", run.train([batch()]))
-    checkpoints.save(sys.argv[1], run.model, run.optimizer, checkpoints.new_state() | {"step": 1}, keep=1)
+    checkpoints.save(sys.argv[1], run.model, run.optimizer, checkpoint_store.new_state() | {"step": 1}, keep=1)
 """
 
 

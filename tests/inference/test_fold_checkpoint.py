@@ -10,7 +10,7 @@ from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference import folded, folded_nodes
 from youtube8m_mod.models.mod import MOD
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
 from youtube8m_mod.training.run import Run
 
@@ -18,7 +18,7 @@ from youtube8m_mod.training.run import Run
 def save(train_dir, model, step=1):
     optimizer = FusedAdam(1e-3)
     optimizer.build(model.trainable_variables)
-    checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(step), keep=3)
+    checkpoints.save(str(train_dir), model, optimizer, checkpoint_store.new_state(step), keep=3)
     Run(model.config, PHASES["finetune" if model.segments else "pretrain"]).save(str(train_dir))
 
 

@@ -20,7 +20,7 @@ from youtube8m_mod.explore import __main__ as explore
 from youtube8m_mod.formats.predictions import read_predictions
 from youtube8m_mod.formats.submission import read_submission
 from youtube8m_mod.inference.run import Inference
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
 
 DATA = golden_data.path("checkpoint/data/*.tfrecord")
@@ -235,9 +235,9 @@ def test_a_node_that_scores_nothing_is_refused(train_dirs, tmp_path, node):
 
 def test_where_finetuning_started_is_checked(train_dirs, tmp_path):
     started = train_dirs["video_pretrain"]
-    step = checkpoints.steps(started)[-1]
+    step = checkpoint_store.steps(started)[-1]
     run = Run.load(train_dirs["segment_finetune"])
-    good = {"started_step": step, "started_fingerprint": checkpoints.fingerprint(started, step)}
+    good = {"started_step": step, "started_fingerprint": checkpoint_store.fingerprint(started, step)}
     for name, changes, message in (
         ("a", good | {"started_step": step + 1}, f"it was step {step + 1} there, .* now is that of step {step}"),
         ("b", good | {"started_fingerprint": "x"}, f"the last checkpoint now is another one of step {step}"),

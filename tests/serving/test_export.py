@@ -22,7 +22,7 @@ from youtube8m_mod.models.hidden_vectors import hidden_vectors
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.serving import blessing, export
 from youtube8m_mod.serving.warmup import prediction_log
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
 
 FOUR = Placement(("CPU:0", "CPU:1", "CPU:2", "CPU:3"))
@@ -383,7 +383,7 @@ def train_dir(tmp_path_factory):
     model = MOD.for_phase(run.model, run.phase)
     optimizer = FusedAdam(1e-3)
     optimizer.build(model.trainable_variables)
-    checkpoints.save(path, model, optimizer, checkpoints.new_state(1), keep=1)
+    checkpoints.save(path, model, optimizer, checkpoint_store.new_state(1), keep=1)
     return path
 
 

@@ -15,6 +15,7 @@ from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.tf1 import conversion, variable_names
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
+from youtube8m_mod.training.run import Run
 
 SMALL = ModelConfig(
     "tf1", feature_sizes=(12, 6), num_classes=9, groups=4, clusters=6, expansion=2, hidden_size=8, gating_reduction=4
@@ -69,7 +70,7 @@ def test_every_form(form, tmp_path):
     config, leaf_towers, towers = FORMS[form]
     values = tf1_writer.with_optimizer(values_of(form))
     table = {row["quantity"]: row["value"] for row in convert(tmp_path, values)}
-    run = checkpoints.Run.load(tmp_path / "run")
+    run = Run.load(tmp_path / "run")
     assert run.model == config
     assert table["towers"] == towers
     assert ("left out" in table) == (towers == 1)
@@ -139,12 +140,12 @@ def original_shapes(config):
 @pytest.mark.parametrize("earlier_steps, phase", [(0, "pretrain"), (50, "finetune"), (200_000, "finetune")])
 def test_phase_is_told_from_the_powers_of_beta(earlier_steps, phase, tmp_path):
     convert(tmp_path, tf1_writer.with_optimizer(values_of("single"), earlier_steps=earlier_steps))
-    assert checkpoints.Run.load(tmp_path / "run").phase.name == phase
+    assert Run.load(tmp_path / "run").phase.name == phase
 
 
 def test_long_pretraining_is_not_taken_for_finetuning(tmp_path):
     convert(tmp_path, tf1_writer.with_optimizer(values_of("single"), step=583_000))
-    assert checkpoints.Run.load(tmp_path / "run").phase.name == "pretrain"
+    assert Run.load(tmp_path / "run").phase.name == "pretrain"
 
 
 def test_phase_and_fields_can_be_given(tmp_path):
@@ -154,7 +155,7 @@ def test_phase_and_fields_can_be_given(tmp_path):
         phase="finetune",
         changes=["max_frames=30", "batch_size=4", "feature_names=colour,sound"],
     )
-    run = checkpoints.Run.load(tmp_path / "run")
+    run = Run.load(tmp_path / "run")
     assert (run.phase.name, run.phase.batch_size, run.model.max_frames) == ("finetune", 4, 30)
     assert run.model.feature_names == ("colour", "sound")
 

@@ -21,8 +21,9 @@ from youtube8m_mod.evaluation.rated_labels import read_cache
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.tf1 import conversion, variable_names
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
+from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.trainer import Trainer
 
 GOLDEN = golden_data.item("checkpoint")
@@ -69,7 +70,7 @@ def test_only_known_cases():
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_the_variables_tell(case, converted):
-    run = checkpoints.Run.load(converted(case))
+    run = Run.load(converted(case))
     sizes = GOLDEN.info["P"]
     with open(golden_data.path(f"checkpoint/{case}/model_flags.json"), encoding="utf-8") as file:
         flags = json.load(file)
@@ -77,13 +78,13 @@ def test_what_the_variables_tell(case, converted):
     assert run.model.branching == ((sizes["towers"],) if sizes["towers"] > 1 else ()) + (sizes["mix"],)
     assert ",".join(map(str, run.model.feature_sizes)) == flags["feature_sizes"]
     assert {name: getattr(run.model, field) for name, field in SIZES.items()} == {name: sizes[name] for name in SIZES}
-    assert checkpoints.steps(converted(case)) == [GOLDEN.info[case]["global_step"]]
+    assert checkpoint_store.steps(converted(case)) == [GOLDEN.info[case]["global_step"]]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_variable_is_carried(case, converted, close):
     """Weights, averages, moments and counters out of the train_dir are those of the TF1 checkpoint, bit for bit."""
-    run = checkpoints.Run.load(converted(case))
+    run = Run.load(converted(case))
     model = MOD.for_phase(run.model, run.phase)
     optimizer = FusedAdam(run.phase.base_learning_rate)
     optimizer.build(model.trainable_variables)
@@ -263,9 +264,9 @@ def test_checkpoint_of_full_width(name, case, tmp_path, close):
 @pytest.mark.filterwarnings("ignore:Even though")  # The data's functions stay graphs.
 def test_finetuning_goes_on(converted, tmp_path, eager):
     """A finetuning from the pretrained checkpoint starts with its weights and moments, at step 0, and learns."""
-    earlier = checkpoints.Run.load(converted("video_pretrain"))
+    earlier = Run.load(converted("video_pretrain"))
     phase = dataclasses.replace(PHASES["finetune"], batch_size=16, max_steps=3, base_learning_rate=0.002)
-    run = checkpoints.Run(earlier.model, phase, started_from=converted("video_pretrain"))
+    run = Run(earlier.model, phase, started_from=converted("video_pretrain"))
     trainer = Trainer(run, str(tmp_path), DATA)
     reader = tf.train.load_checkpoint(prefix("video_pretrain"))
     assert int(trainer.optimizer.iterations) == 0
@@ -293,7 +294,7 @@ def test_training_goes_on_in_the_converted_train_dir(tmp_path, eager):
     step = GOLDEN.info["segment_finetune"]["global_step"]
     settings = ["batch_size=16", f"max_steps={step + 2}", "original_accidents=true"]
     conversion.convert(prefix("segment_finetune"), train_dir, eigenvalues=EIGENVALUES, changes=settings)
-    run = checkpoints.Run.load(train_dir)
+    run = Run.load(train_dir)
     result = Trainer(run, train_dir, DATA).train()
     assert result["step"] == step + 2 and np.isfinite(result["loss"])
-    assert checkpoints.steps(train_dir)[-1] == step + 2
+    assert checkpoint_store.steps(train_dir)[-1] == step + 2

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from tests.training import tiny
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 
@@ -81,7 +81,7 @@ def test_closed_after_an_error(data, tmp_path, eager):
 def test_stop_training_ends_the_run_with_a_checkpoint(data, tmp_path, eager, hook, number, step):
     tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=5)).train()
     stopped = tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5), [StopAt(hook, number)]).train()
-    assert stopped["step"] == step and checkpoints.steps(tmp_path / "stopped") == [step]
+    assert stopped["step"] == step and checkpoint_store.steps(tmp_path / "stopped") == [step]
     assert read_history(tmp_path / "stopped")[-1]["step"] == step
     tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5)).train()
     tiny.assert_same(tiny.stored(tmp_path / "whole", 5), tiny.stored(tmp_path / "stopped", 5))

@@ -13,7 +13,7 @@ from tests.training import tiny
 from youtube8m_mod import config, files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.optimizer import FusedAdam
 
 
@@ -44,7 +44,7 @@ def saved(tmp_path):
     for number in (1, 2, 3):
         fill(model, number)
         optimizer.iterations.assign(10 * number)
-        checkpoints.save(str(tmp_path), model, optimizer, checkpoints.new_state(10 * number), keep=3)
+        checkpoints.save(str(tmp_path), model, optimizer, checkpoint_store.new_state(10 * number), keep=3)
     return tmp_path, model, optimizer
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_used(saved, caps
     damage(train_dir / "checkpoint-00000030" / part, how)
     fill(model, 0)
     state = checkpoints.restore_latest(str(train_dir), model, optimizer)
-    assert state == checkpoints.new_state(20) and values(model) == {2.0} and optimizer.iterations == 20
+    assert state == checkpoint_store.new_state(20) and values(model) == {2.0} and optimizer.iterations == 20
     assert re.search(
         r"warning: the checkpoint \S+checkpoint-00000030 is damaged \(.+\); taking the one before it",
         capsys.readouterr().err,
@@ -121,21 +121,21 @@ def test_a_state_that_no_run_has(saved, capsys, content):
 
 def test_keeps_the_newest(saved):
     train_dir, model, optimizer = saved
-    checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(40), keep=2)
-    assert checkpoints.steps(train_dir) == [30, 40]
+    checkpoints.save(str(train_dir), model, optimizer, checkpoint_store.new_state(40), keep=2)
+    assert checkpoint_store.steps(train_dir) == [30, 40]
 
 
 def test_later_checkpoints_that_were_damaged_do_not_push_out_the_new_one(saved):
     train_dir, model, optimizer = saved
-    checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(15), keep=1)
-    assert checkpoints.steps(train_dir) == [15]
+    checkpoints.save(str(train_dir), model, optimizer, checkpoint_store.new_state(15), keep=1)
+    assert checkpoint_store.steps(train_dir) == [15]
 
 
 def test_a_half_written_checkpoint_is_none(saved):
     train_dir, model, _ = saved
     shutil.copytree(train_dir / "checkpoint-00000030", train_dir / "partial-0a1b2c3d")
     shutil.copytree(train_dir / "checkpoint-00000030", train_dir / "checkpoint-00000040.copy")
-    assert checkpoints.steps(train_dir) == [10, 20, 30]
+    assert checkpoint_store.steps(train_dir) == [10, 20, 30]
     checkpoints.remove_partial(train_dir)
     assert not glob.glob(f"{train_dir}/partial-*")
 
@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(saved, monkeypatch, writer):
     else:
         monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="Cannot write the checkpoint .*checkpoint-00000030.*No space left"):
-        checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(30), keep=1)
+        checkpoints.save(str(train_dir), model, optimizer, checkpoint_store.new_state(30), keep=1)
     assert sorted(os.listdir(train_dir)) == before
     assert checkpoints.restore_latest(str(train_dir), model)["step"] == 30 and values(model) == {3.0}
 
@@ -167,8 +167,8 @@ def test_what_is_not_finite_is_not_saved(saved, kind, poison):
     variable = model.trainable_variables[3] if kind == "weight" else optimizer.second_moments[3]
     variable.assign(tf.fill(variable.shape, poison))
     with pytest.raises(UserError, match=f"The {kind} .* is not finite at step 40"):
-        checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(40), keep=3)
-    assert checkpoints.steps(train_dir) == [10, 20, 30]
+        checkpoints.save(str(train_dir), model, optimizer, checkpoint_store.new_state(40), keep=3)
+    assert checkpoint_store.steps(train_dir) == [10, 20, 30]
 
 
 def test_a_checkpoint_of_another_model_is_refused_not_skipped(saved):
@@ -183,7 +183,7 @@ def test_finetuning_starts_with_weights_and_moments_but_not_with_the_step(saved)
     train_dir, model, optimizer = saved
     random_state = [variable.numpy().tolist() for variable in checkpoints.random_state(model).values()]
     optimizer.first_moments[0].assign(tf.ones_like(optimizer.first_moments[0]))
-    checkpoints.save(str(train_dir), model, optimizer, checkpoints.new_state(40), keep=1)
+    checkpoints.save(str(train_dir), model, optimizer, checkpoint_store.new_state(40), keep=1)
     fresh, fresh_optimizer = parts(value=0)
     for variable in checkpoints.random_state(fresh).values():
         variable.assign([7, 7])
@@ -219,8 +219,8 @@ def test_a_remote_train_dir():
     folder = "ram://checkpoints/run"  # TensorFlow's file system in memory stands for gs://.
     model, optimizer = parts(value=1)
     for step in (10, 20):
-        checkpoints.save(folder, model, optimizer, checkpoints.new_state(step), keep=1)
-    assert checkpoints.steps(folder) == [20]
+        checkpoints.save(folder, model, optimizer, checkpoint_store.new_state(step), keep=1)
+    assert checkpoint_store.steps(folder) == [20]
     fill(model, 0)
     assert checkpoints.restore_latest(folder, model, optimizer)["step"] == 20 and values(model) == {1.0}
     files.remove(f"{folder}/checkpoint-00000020/state.json")  # Where a kill came before the last act of writing.

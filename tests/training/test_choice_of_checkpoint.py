@@ -8,7 +8,7 @@ import pytest
 from tests.training import tiny
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded import fold, fold_checkpoint
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though")
@@ -29,7 +29,7 @@ def trained(tmp_path_factory, data):
     [("last", [4]), ("best", [2]), ("3", [3]), ("00003", [3]), ("average:2", [3, 4]), ("average:4", [1, 2, 3, 4])],
 )
 def test_weights_of_a_choice(trained, choice, steps):
-    assert checkpoints.chosen_steps(str(trained), choice) == steps
+    assert checkpoint_store.chosen_steps(str(trained), choice) == steps
     model, _ = checkpoints.load_model(str(trained), checkpoint=choice)
     stored = [tiny.stored(trained, step) for step in steps]
     for path, variable in checkpoints.model_variables(model).items():

@@ -11,7 +11,7 @@ from hypothesis import strategies
 from tests.training import tiny
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.training.checkpoints import new_state
+from youtube8m_mod.training.checkpoint_store import new_state
 from youtube8m_mod.training.examples import batches
 
 

@@ -14,7 +14,7 @@ from benchmarks import kill_and_resume
 from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.errors import Stopped
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 
@@ -113,7 +113,7 @@ def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     process.send_signal(signal.SIGTERM)
     stderr = process.communicate()[1]
     assert process.returncode == 128 + signal.SIGTERM
-    (step,) = checkpoints.steps(train_dir)
+    (step,) = checkpoint_store.steps(train_dir)
     assert (
         f"stopped: SIGTERM received: step {step} is done and its checkpoint is in {train_dir}; the same command "
         "goes on from there." in stderr.splitlines()
@@ -130,7 +130,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, tmp_path, e
         trainer.train()
     assert caught.value.exit_code == 128 + number
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
-    assert checkpoints.steps(tmp_path / "stopped") == [3]
+    assert checkpoint_store.steps(tmp_path / "stopped") == [3]
     tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5)).train()
     tiny.assert_same(tiny.stored(tmp_path / "whole", 5), tiny.stored(tmp_path / "stopped", 5))
 
@@ -152,6 +152,6 @@ def test_a_finished_run_stays_as_it_is(data, tmp_path, eager):
 def test_killed_before_the_first_checkpoint(data, tmp_path, eager):
     tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=2)).train()
     tiny.trainer(data, tmp_path / "killed", tiny.run(max_steps=2))  # Wrote run.json, and no more.
-    assert (tmp_path / "killed" / "run.json").exists() and not checkpoints.steps(tmp_path / "killed")
+    assert (tmp_path / "killed" / "run.json").exists() and not checkpoint_store.steps(tmp_path / "killed")
     tiny.trainer(data, tmp_path / "killed", tiny.run(max_steps=2)).train()
     tiny.assert_same(tiny.stored(tmp_path / "whole", 2), tiny.stored(tmp_path / "killed", 2))

@@ -10,7 +10,7 @@ from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.lock import NAME, FolderLock
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.train_dir import note_start, prepare
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
@@ -91,7 +91,7 @@ def test_the_lock_is_held_while_it_trains(tmp_path_factory, tmp_path):
         trainer.train()
     finally:
         tf.config.run_functions_eagerly(False)
-    assert not os.path.exists(tmp_path / NAME) and checkpoints.steps(tmp_path) == [1]
+    assert not os.path.exists(tmp_path / NAME) and checkpoint_store.steps(tmp_path) == [1]
 
 
 def write_checkpoint(train_dir, step, value):
@@ -107,7 +107,7 @@ def test_where_a_run_started_means_one_place(tmp_path, monkeypatch):
     note_start(run, "f", 7)
     stored = Run.load("f")
     assert stored.started_from == f"{tmp_path}/p" and stored.started_step == 7
-    assert stored.started_fingerprint == checkpoints.fingerprint("p", 7) != ""
+    assert stored.started_fingerprint == checkpoint_store.fingerprint("p", 7) != ""
     note_start(stored, "f", 7)
     write_checkpoint("p", 8, 1)
     write_checkpoint("p", 7, 2)
@@ -160,6 +160,6 @@ def test_training_on_a_remote_file_system(tmp_path_factory, tmp_path, scheme):
             trainer.train()
     finally:
         tf.config.run_functions_eagerly(False)
-    assert checkpoints.steps(f"{remote}/run") == [2, 3]
+    assert checkpoint_store.steps(f"{remote}/run") == [2, 3]
     assert len(files.read_text(f"{remote}/run/history.jsonl").splitlines()) == 3
     assert NAME not in files.list_dir(f"{remote}/run") and "events" in files.list_dir(f"{remote}/run")

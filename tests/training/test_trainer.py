@@ -8,7 +8,7 @@ import pytest
 from tests.training import tiny
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.loss_means import LossMeans
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.callbacks import Checkpoints, RunCallback
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
@@ -23,7 +23,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_poisons_a_checkpoint(data, tm
     before = tiny.stored(tmp_path, 0)
     with pytest.raises(UserError, match="The bce loss of the root is nan at step 2: the run stops"):
         trainer.train()
-    assert checkpoints.steps(tmp_path) == [0]
+    assert checkpoint_store.steps(tmp_path) == [0]
     tiny.assert_same(tiny.stored(tmp_path, 0), before)
 
 
@@ -47,12 +47,12 @@ def test_weights_that_are_not_finite_are_told_where_the_loss_was_still_good(data
     trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=3), [Poison()], checkpoint_steps=1)
     with pytest.raises(UserError, match="The weight .*_kernel is not finite at step 2"):
         trainer.train()
-    assert checkpoints.steps(tmp_path) == [1]
+    assert checkpoint_store.steps(tmp_path) == [1]
 
 
 def test_checkpoints_at_the_interval_and_at_the_end(data, tmp_path, eager):
     tiny.trainer(data, tmp_path, tiny.run(max_steps=7), checkpoint_steps=2, keep_checkpoints=3).train()
-    assert checkpoints.steps(tmp_path) == [4, 6, 7]
+    assert checkpoint_store.steps(tmp_path) == [4, 6, 7]
 
 
 def test_the_default_interval_waits_until_the_last_checkpoint_is_a_small_share(data, tmp_path):
@@ -78,7 +78,7 @@ def test_start_new_model_removes_the_run_and_nothing_else(data, tmp_path, eager)
     ):
         tiny.trainer(data, tmp_path, tiny.run(max_steps=2, seed=2))
     tiny.trainer(data, tmp_path, tiny.run(max_steps=2, seed=2), start_new_model=True).train()
-    assert checkpoints.steps(tmp_path) == [2]
+    assert checkpoint_store.steps(tmp_path) == [2]
     assert [line["step"] for line in read_history(tmp_path)] == [2]
     assert Run.load(tmp_path).seed == 2 and (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -115,7 +115,7 @@ def test_a_run_beyond_its_end_does_not_go_on(data, tmp_path, eager):
     tiny.trainer(data, tmp_path, tiny.run(max_steps=4)).train()
     before = tiny.stored(tmp_path, 4)
     assert tiny.trainer(data, tmp_path, tiny.run(max_steps=2)).train()["step"] == 4
-    assert checkpoints.steps(tmp_path) == [4]
+    assert checkpoint_store.steps(tmp_path) == [4]
     tiny.assert_same(tiny.stored(tmp_path, 4), before)
 
 
@@ -125,7 +125,7 @@ def test_a_run_does_not_start_from_its_own_train_dir(data, tmp_path, eager):
     started.started_from = f"{tmp_path}/other/../run/"
     with pytest.raises(UserError, match="needs a --train_dir of its own"):
         tiny.trainer(data, tmp_path / "run", started, start_new_model=True)
-    assert checkpoints.steps(tmp_path / "run") == [1]
+    assert checkpoint_store.steps(tmp_path / "run") == [1]
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, tmp_path, eager, capsys):

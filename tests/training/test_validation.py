@@ -11,7 +11,7 @@ from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.mean_average_precision import average_precision
 from youtube8m_mod.evaluation.video_metrics import video_scores
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.validation import Scorer, Validation, ValidationOptions
@@ -96,7 +96,7 @@ def test_the_best_checkpoint_stays(data, tmp_path, eager):
     values = {1: 0.1, 2: 0.5, 3: 0.5, 4: 0.3, 5: 0.2, 6: 0.4}
     options = dict(checkpoint_steps=1, keep_checkpoints=2, validation=held_out(data, steps=1))
     tiny.trainer(data, tmp_path, tiny.run(max_steps=6), [Scores(values)], **options).train()
-    assert checkpoints.steps(tmp_path) == [2, 5, 6]
+    assert checkpoint_store.steps(tmp_path) == [2, 5, 6]
     best = json.loads((tmp_path / "best.json").read_text())
     assert (best["step"], best["value"], best["metric"]) == (2, 0.5, "root_gap")
     assert scored(read_history(str(tmp_path)), "val_root_gap") == values
@@ -107,7 +107,7 @@ def test_a_checkpoint_is_written_for_the_best(data, tmp_path, eager):
     values = {2: 0.1, 4: 0.5, 6: 0.3}
     options = dict(checkpoint_steps=100, validation=held_out(data))
     tiny.trainer(data, tmp_path, tiny.run(max_steps=6), [Scores(values)], **options).train()
-    assert {4, 6} <= set(checkpoints.steps(tmp_path))
+    assert {4, 6} <= set(checkpoint_store.steps(tmp_path))
 
 
 def test_patience_stops_and_stays_stopped(data, tmp_path, eager):

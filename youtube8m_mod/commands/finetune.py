@@ -22,7 +22,7 @@ from youtube8m_mod.errors import UserError
 
 
 def main(_):
-    from youtube8m_mod.training.checkpoints import Run
+    from youtube8m_mod.training.run import Run
 
     check_training_data()
     phase = config.PHASES["finetune"]

@@ -217,7 +217,7 @@ def new_model(texts):
 
 
 def main(_):
-    from youtube8m_mod.training.checkpoints import Run
+    from youtube8m_mod.training.run import Run
 
     check_training_data()
     phase = config.PHASES["pretrain"]

@@ -23,7 +23,7 @@ from youtube8m_mod.inference.int8 import Int8Leaves, TooCoarse
 from youtube8m_mod.inference.weights import checkpoint_weights, model_weights
 from youtube8m_mod.layers.feature_scaling import input_offset
 from youtube8m_mod.models.size import check_memory
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.tree import parse_path
 
@@ -62,7 +62,7 @@ def fold_checkpoint(
     placement=None,
     kernels_right=False,
     segments=None,
-    checkpoint=checkpoints.LAST,
+    checkpoint=checkpoint_store.LAST,
 ):
     """The inference form of the model in a train_dir's newest checkpoint, or in another.
 
@@ -71,7 +71,7 @@ def fold_checkpoint(
 
     Args:
         segments: whether it scores segments or whole videos; None: as it was trained.
-        checkpoint: which: "last", "best", a step as text, or "average:<n>"; see `checkpoints.chosen_steps`.
+        checkpoint: which: "last", "best", a step as text, or "average:<n>"; see `checkpoint_store.chosen_steps`.
         placement: a `Placement`; None leaves it to TensorFlow.
 
     Raises:
@@ -85,7 +85,7 @@ def fold_checkpoint(
     return _of_checkpoint(train_dir, checkpoint, segments, options, make)
 
 
-def fold_int8(train_dir, sample, node="", classes=None, segments=None, checkpoint=checkpoints.LAST):
+def fold_int8(train_dir, sample, node="", classes=None, segments=None, checkpoint=checkpoint_store.LAST):
     """The model in a train_dir's newest checkpoint with 8-bit weights, on this machine's processor.
 
     The first call converts the leaves, which takes some seconds each, and keeps them beside the checkpoint.
@@ -113,11 +113,11 @@ def fold_int8(train_dir, sample, node="", classes=None, segments=None, checkpoin
 def _of_checkpoint(train_dir, checkpoint, segments, options, make):
     """`make(run, segments, prefixes)` for the checkpoint of a train_dir, or the several, that a choice names."""
     run = Run.load(train_dir)
-    checkpoints.chosen_steps(train_dir, checkpoint)
+    checkpoint_store.chosen_steps(train_dir, checkpoint)
     check_options(run.model, *options[:3])
     check_memory(run.model, 1, 1, run.model.max_frames)
     segments = run.phase.segments if segments is None else segments
-    return checkpoints.read_chosen(train_dir, checkpoint, lambda prefixes, state: make(run, segments, prefixes))
+    return checkpoint_store.read_chosen(train_dir, checkpoint, lambda prefixes, state: make(run, segments, prefixes))
 
 
 class FoldedModel(tf.Module):

@@ -8,7 +8,7 @@ import numpy as np
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.class_lists import read_class_ids
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.tree import parse_path
 
@@ -22,14 +22,14 @@ class Member:
     Attributes:
         train_dir: as it was given.
         run: the `Run` in it.
-        checkpoint: which of its checkpoints; see `checkpoints.chosen_steps`.
+        checkpoint: which of its checkpoints; see `checkpoint_store.chosen_steps`.
         node: path of the node that scores.
         weight: of its logits; those of all members sum to one.
     """
 
     train_dir: str
     run: Run
-    checkpoint: str = checkpoints.LAST
+    checkpoint: str = checkpoint_store.LAST
     node: str = ""
     weight: float = 1.0
 
@@ -40,8 +40,8 @@ class Member:
 
     def identity(self) -> list[list[int | str]]:
         """What distinguishes the checkpoints from others: [step, fingerprint] of each."""
-        steps = checkpoints.chosen_steps(self.train_dir, self.checkpoint)
-        return [[step, checkpoints.fingerprint(self.train_dir, step)] for step in steps]
+        steps = checkpoint_store.chosen_steps(self.train_dir, self.checkpoint)
+        return [[step, checkpoint_store.fingerprint(self.train_dir, step)] for step in steps]
 
     def check_node(self) -> None:
         """Raises `UserError` where the model has no such node."""
@@ -103,9 +103,9 @@ def video_members(
             same = members[number] if path == members[number].train_dir else None
         if choice is None and same:
             choice = same.checkpoint
-        elif choice is None and step in checkpoints.steps(path):
+        elif choice is None and step in checkpoint_store.steps(path):
             choice = str(step)
-        found.append(Member(path, Run.load(path), choice or checkpoints.LAST, same.node if same else "", share))
+        found.append(Member(path, Run.load(path), choice or checkpoint_store.LAST, same.node if same else "", share))
     return _checked("video_train_dir", found) if train_dirs else _merged(found)
 
 
@@ -213,7 +213,7 @@ def _merged(members):
 
 
 def _key(member):
-    return member.place, tuple(checkpoints.chosen_steps(member.train_dir, member.checkpoint)), member.node
+    return member.place, tuple(checkpoint_store.chosen_steps(member.train_dir, member.checkpoint)), member.node
 
 
 def _started_from(member):
@@ -228,11 +228,11 @@ def _started_from(member):
         raise UserError(f"{words}--video_train_dir: that path means another place in each folder.")
     try:
         Run.load(chosen)
-        steps = checkpoints.steps(chosen)
-        step = run.started_step if run.started_step in steps else checkpoints.chosen_steps(chosen)[0]
+        steps = checkpoint_store.steps(chosen)
+        step = run.started_step if run.started_step in steps else checkpoint_store.chosen_steps(chosen)[0]
     except UserError as error:
         raise UserError(f"{words}--video_train_dir ({error})") from error
-    found = step, checkpoints.fingerprint(chosen, step)
+    found = step, checkpoint_store.fingerprint(chosen, step)
     if run.started_step is not None and found != (run.started_step, run.started_fingerprint):
         raise UserError(
             f"{words}--video_train_dir: it was step {run.started_step} there, the last checkpoint now is "

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 
 
 class Weights:
@@ -34,7 +34,7 @@ def model_weights(model):
 def checkpoint_weights(*prefixes):
     """The `Weights` of a checkpoint, by the prefix of its files, or the means of several.
 
-    Where training averaged the weights, these are the averages. Errors are those of `checkpoints.read_chosen`.
+    Where training averaged the weights, these are the averages. Errors are those of `checkpoint_store.read_chosen`.
     """
-    stored = checkpoints.StoredVariables(*prefixes, averages=True)
+    stored = checkpoint_store.StoredVariables(*prefixes, averages=True)
     return Weights(lambda path, shape: stored.read(f"model/{path}", shape))

@@ -18,7 +18,27 @@ def pooling_name(feature: str) -> str:
     return f"{feature.replace('/', '.')}_vlad"
 
 
-class NeXtVLADModel(keras.layers.Layer):
+class Leaf(keras.layers.Layer):
+    """A model at a leaf of the tree: a trunk, and the `classifier` on its features."""
+
+    def trunk(self) -> list[keras.layers.Layer]:
+        """The layers below the classifier."""
+        raise NotImplementedError
+
+    def set_unbiased_moving_variance(self, unbiased: bool) -> None:
+        """Whether the trunk's batch norms have this accident of the original's; see `BatchNormalization`."""
+        raise NotImplementedError
+
+    def leaves(self) -> list[keras.layers.Layer]:
+        """This leaf; a `Mixture` gives those below it."""
+        return [self]
+
+    @property
+    def regularized_weights(self) -> list[keras.Variable]:
+        return self.classifier.regularized_weights
+
+
+class NeXtVLADModel(Leaf):
     """A NeXtVLAD pooling for each feature, a hidden layer, context gating, a logistic classifier (Fig. 5).
 
     Args:
@@ -87,22 +107,13 @@ class NeXtVLADModel(keras.layers.Layer):
         return self.gating(hidden, training=training)
 
     def trunk(self) -> list[keras.layers.Layer]:
-        """The layers below the classifier."""
         return [*self.poolings, self.hidden, self.hidden_norm, self.gating]
 
-    def leaves(self) -> list[keras.layers.Layer]:
-        return [self]
-
-    @property
-    def regularized_weights(self) -> list[keras.Variable]:
-        return self.classifier.regularized_weights
-
     def set_unbiased_moving_variance(self, unbiased: bool) -> None:
-        """Whether the gating's batch norm has this accident of the original's mixtures; see `BatchNormalization`."""
         self.gating.norm.unbiased_moving_variance = unbiased
 
 
-class DBoFModel(keras.layers.Layer):
+class DBoFModel(Leaf):
     """The starter code's baseline: a deep bag of frames and a mixture-of-experts classifier (Table 1).
 
     Arguments and results as `NeXtVLADModel`; there is no dropout, and frames are dequantised only.
@@ -145,17 +156,8 @@ class DBoFModel(keras.layers.Layer):
         return self.bag(frames, num_frames, training=training)
 
     def trunk(self) -> list[keras.layers.Layer]:
-        """The layers below the classifier."""
         return [self.bag]
 
-    def leaves(self) -> list[keras.layers.Layer]:
-        return [self]
-
-    @property
-    def regularized_weights(self) -> list[keras.Variable]:
-        return self.classifier.regularized_weights
-
     def set_unbiased_moving_variance(self, unbiased: bool) -> None:
-        """Whether the bag's batch norms have this accident of the original; see `BatchNormalization`."""
         for norm in (self.bag.input_norm, self.bag.cluster_norm, self.bag.hidden_norm):
             norm.unbiased_moving_variance = unbiased

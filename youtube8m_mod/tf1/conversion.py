@@ -83,10 +83,11 @@ def convert(checkpoint, train_dir, phase=None, eigenvalues=None, changes=()):
     """
     from youtube8m_mod.models.mod import MOD
     from youtube8m_mod.tf1 import variable_names
-    from youtube8m_mod.training import checkpoints
+    from youtube8m_mod.training import checkpoint_store, checkpoints
     from youtube8m_mod.training.optimizer import FusedAdam
+    from youtube8m_mod.training.run import Run
 
-    if files.exists(f"{train_dir}/run.json") or checkpoints.steps(train_dir):
+    if files.exists(f"{train_dir}/run.json") or checkpoint_store.steps(train_dir):
         raise UserError(f"{train_dir} holds a run already; --train_dir must name a new folder.")
     checkpoint = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", checkpoint)
     reader = _Reader(checkpoint)
@@ -116,9 +117,9 @@ def convert(checkpoint, train_dir, phase=None, eigenvalues=None, changes=()):
     if eigenvalues:
         checkpoints.set_eigenvalues(model, eigenvalues)
     # The place in the original's data is not known: training goes on with the first example of an epoch.
-    state = checkpoints.new_state(step, step * phase_config.batch_size)
+    state = checkpoint_store.new_state(step, step * phase_config.batch_size)
     folder = checkpoints.save(train_dir, model, optimizer, state, keep=1)
-    checkpoints.Run(model_config, phase_config).save(train_dir)
+    Run(model_config, phase_config).save(train_dir)
 
     found = {
         "checkpoint": folder,

@@ -20,8 +20,8 @@ def batches(reader, phase, seed, state):
         reader: a `Reader`.
         phase: a `PhaseConfig`, which says where the run ends.
         seed: of the order.
-        state: a dict as `checkpoints.new_state` gives it; its "step", "epoch", "place" and "examples" are those after
-            the last batch.
+        state: a dict as `checkpoint_store.new_state` gives it; its "step", "epoch", "place" and "examples" are those
+            after the last batch.
 
     Raises:
         UserError: on bad data, and where no example of the first pass has a label.

@@ -6,7 +6,7 @@ import sys
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.lock import FolderLock
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.run import Run
 
 # Of a train_dir, to be removed in this order: while there are checkpoints, there is a run.json.
@@ -49,7 +49,7 @@ def prepare(run, train_dir, options, data_paths=None):
                 _check_data(earlier.data_files, run.data_files, train_dir)
             run.classes = earlier.classes
             run.started_step, run.started_fingerprint = earlier.started_step, earlier.started_fingerprint
-        elif checkpoints.steps(train_dir):
+        elif checkpoint_store.steps(train_dir):
             raise UserError(f"{train_dir} holds checkpoints but no run.json; use another --train_dir.")
         run.save(train_dir)
     except BaseException:
@@ -64,7 +64,7 @@ def note_start(run, train_dir, step):
     Raises:
         UserError: where it is another one than at the first start of the run, of which no checkpoint is left.
     """
-    found = step, checkpoints.fingerprint(run.started_from, step)
+    found = step, checkpoint_store.fingerprint(run.started_from, step)
     if run.started_step is not None and found != (run.started_step, run.started_fingerprint):
         raise UserError(
             f"{train_dir} holds a run that started from step {run.started_step} of {run.started_from}, which has "

@@ -17,7 +17,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.training import callbacks as run_callbacks
-from youtube8m_mod.training import checkpoints, examples
+from youtube8m_mod.training import checkpoint_store, checkpoints, examples
 from youtube8m_mod.training.history import Interval
 from youtube8m_mod.training.optimizer import optimizer_of
 from youtube8m_mod.training.run import Run
@@ -39,7 +39,7 @@ class TrainingOptions:
         skip_bad_records: count and skip bad records in place of stopping.
         accept_changed_data: go on with other training files than those that the run in the train_dir began with.
         eigenvalues: path of the PCA eigenvalues; None: a scale of one.
-        pretrained_checkpoint: of the train_dir that the run starts from; see `checkpoints.chosen_steps`.
+        pretrained_checkpoint: of the train_dir that the run starts from; see `checkpoint_store.chosen_steps`.
         reader: `data.records.ReaderSettings` of the training records.
     """
 
@@ -50,7 +50,7 @@ class TrainingOptions:
     skip_bad_records: bool = False
     accept_changed_data: bool = False
     eigenvalues: str | None = None
-    pretrained_checkpoint: str = checkpoints.LAST
+    pretrained_checkpoint: str = checkpoint_store.LAST
     reader: ReaderSettings = ReaderSettings()
 
     def __post_init__(self):
@@ -84,7 +84,7 @@ class Trainer:
         model: the compiled `MOD`; optimizer: its `FusedAdam`.
         step: the step as a function of a batch; see `Placement.step`.
         kept_steps: of checkpoints that stay beside the newest ones.
-        state: the place in the run after the last step; see `checkpoints.new_state`.
+        state: the place in the run after the last step; see `checkpoint_store.new_state`.
         batch: of the step that is being taken.
     """
 
@@ -254,4 +254,4 @@ class Trainer:
             note_start(self.run, self.train_dir, started["step"])
         elif self.options.eigenvalues:
             checkpoints.set_eigenvalues(self.model, self.options.eigenvalues)
-        return checkpoints.new_state()
+        return checkpoint_store.new_state()

@@ -7,7 +7,7 @@ import tensorflow as tf
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.terminal import format_table, progress
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.validation import Scorer, held_out_reader
 
@@ -35,7 +35,7 @@ def watch(train_dir, options, output_file=None, once=False, timeout=None):
     writer = tf.summary.create_file_writer(f"{train_dir}/eval")
     with progress(unit="checkpoint", description="eval") as bar:
         while True:
-            for step in [step for step in checkpoints.steps(train_dir) if step not in seen]:
+            for step in [step for step in checkpoint_store.steps(train_dir) if step not in seen]:
                 seen.add(step)
                 last = time.monotonic()
                 try:
