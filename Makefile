@@ -34,7 +34,7 @@ format: install
 	$(BIN)/python -m ruff format .
 
 bench: install
-	@for script in step inference input serving ranking evaluation; do \
+	@for script in step inference input serving ranking evaluation ensemble; do \
 		$(BIN)/python -m benchmarks.$$script $(if $(QUICK),--quick) || exit 1; \
 	done
 

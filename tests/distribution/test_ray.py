@@ -191,6 +191,8 @@ def test_inference_gives_the_bytes_of_one_process_though_a_worker_is_killed(addr
             output_file=f"{tmp_path}/{folder}/submission.csv",
             video_predictions_file=f"{tmp_path}/{folder}/videos.csv",
             segment_predictions_file=f"{tmp_path}/{folder}/segments.csv",
+            embeddings_file=f"{tmp_path}/{folder}/segments.npz",
+            embeddings_of="segments",
             group_megabytes=1e-3,
         )
 
@@ -199,7 +201,7 @@ def test_inference_gives_the_bytes_of_one_process_though_a_worker_is_killed(addr
     found = inference("ray").run(pool)
     assert found["files_done_again"] == 1
     assert all(found[name] == counts[name] for name in ("videos", "segments", "records"))
-    for name in ("submission.csv", "videos.csv", "segments.csv"):
+    for name in ("submission.csv", "videos.csv", "segments.csv", "segments.npz"):
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     assert re.search(r"warning: Node 127.0.0.1 \(\w+\) is lost; its 1 files, .* are done again", capfd.readouterr().err)
 

@@ -1,5 +1,6 @@
 """Joined outputs against plain definitions, fitted weights, and what is refused."""
 
+import gzip
 import json
 
 import numpy as np
@@ -105,6 +106,23 @@ def test_files_of_another_order_give_the_same(tmp_path):
         join_files([first, second], str(tmp_path / name), method="arithmetic")
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
     assert (tmp_path / "1.csv").read_text().splitlines()[1:] == ["x,3 0.9", "y,1 0.5 2 0.25", "z,4 0.5"]
+
+
+@pytest.mark.parametrize("kind", ("submission", "predictions"))
+def test_files_that_a_spreadsheet_or_gzip_wrote_and_how_far_they_are_read(tmp_path, capsys, kind):
+    lines = {
+        "submission": ["Class,Segments", "1,x:0 y:5", "4,z:0"],
+        "predictions": ["VideoId,Pairs", "x,1 0.5", "y,2 1"],
+    }
+    first = write(tmp_path / "a.csv", "\n".join(lines[kind][1:]) + "\n")
+    quoted = [",".join(f'"{cell}"' for cell in line.split(",")) for line in lines[kind]]
+    header = kind == "submission"
+    second = write(tmp_path / "b.csv", "\ufeff" + "\r\n".join(quoted if header else quoted[1:]) + "\r\n")
+    with gzip.open(tmp_path / "c.csv.gz", "wt") as file:
+        file.write("\n".join(lines[kind][not header :]))
+    report = join_files([first, second, f"{tmp_path}/c.csv.gz"], f"{tmp_path}/out.csv")
+    assert report["kind"] == kind and report["lines"] == 2
+    assert "joining: 100%" in capsys.readouterr().err
 
 
 def test_a_class_that_one_submission_lacks(tmp_path):

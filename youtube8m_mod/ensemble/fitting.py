@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from youtube8m_mod.ensemble.predictions import joined_members
-from youtube8m_mod.ensemble.submissions import side_by_side
+from youtube8m_mod.ensemble.submissions import Seen, side_by_side
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
 from youtube8m_mod.evaluation.mean_average_precision import average_precision
@@ -77,16 +77,17 @@ def fit(objective: Objective, num_members: int, metric: str) -> Fitted:
     return Fitted(metric, weights, best, equal, alone, without)
 
 
-def map_of_submissions(paths: Sequence[str], labels: RatedLabels) -> Objective:
+def map_of_submissions(paths: Sequence[str], labels: RatedLabels, seen: Seen | None = None) -> Objective:
     """A function from weights to the MAP (Eq. 8) of submissions joined by average rank.
 
     The joined lists are taken uncut.
 
     Args:
         labels: `RatedLabels`.
+        seen: told how far each file has been read.
     """
     classes = []
-    for class_id, texts in side_by_side(paths):
+    for class_id, texts in side_by_side(paths, seen):
         if not labels.num_positives.get(class_id, 0):
             continue
         rated = labels[class_id]
@@ -99,12 +100,13 @@ def map_of_submissions(paths: Sequence[str], labels: RatedLabels) -> Objective:
     return _mean_average_precision(classes, len(labels.scored_classes), _by_mean_rank)
 
 
-def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str) -> Objective:
+def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str, seen: Seen | None = None) -> Objective:
     """A function from weights to the MAP (Eq. 8) of joined predictions of segments.
 
     Args:
         labels: `RatedLabels`.
         method: see `join_scores`.
+        seen: told how far each file has been read.
     """
     ratings = {}
     for class_id in labels.scored_classes:
@@ -112,7 +114,7 @@ def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str) -
         for index, segment in enumerate(rated.ids.ids):
             ratings.setdefault(segment.decode(errors="backslashreplace"), []).append((class_id, rated.positive[index]))
     rows = {class_id: ([], [], []) for class_id in labels.scored_classes}
-    for line_id, classes, scores, listed in joined_members(paths, method):
+    for line_id, classes, scores, listed in joined_members(paths, method, seen):
         for class_id, positive in ratings.get(line_id, ()):
             place = np.searchsorted(classes, class_id)
             if place < len(classes) and classes[place] == class_id:
@@ -128,15 +130,18 @@ def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str) -
     return _mean_average_precision(classes, len(labels.scored_classes), lambda *args: _by_score(*args, method))
 
 
-def gap_of_predictions(paths: Sequence[str], labels: Mapping[str, np.ndarray], method: str) -> Objective:
+def gap_of_predictions(
+    paths: Sequence[str], labels: Mapping[str, np.ndarray], method: str, seen: Seen | None = None
+) -> Objective:
     """A function from weights to the GAP of joined predictions of videos.
 
     Args:
         labels: {video id str: classes int (n,)}.
         method: see `join_scores`.
+        seen: told how far each file has been read.
     """
     scores, listed, correct, videos = [], [], [], []
-    for number, (line_id, classes, own, own_listed) in enumerate(joined_members(paths, method)):
+    for number, (line_id, classes, own, own_listed) in enumerate(joined_members(paths, method, seen)):
         if line_id in labels:
             scores.append(own.T)
             listed.append(own_listed.T)

@@ -1,5 +1,6 @@
 """The whole job of joining files: what they are, their weights, the joined file, and the report."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from youtube8m_mod import files, terminal
 from youtube8m_mod.ensemble import fitting, predictions, submissions
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.rated_labels import load_labels
+from youtube8m_mod.formats.lines import read_rows
 from youtube8m_mod.formats.predictions import read_predictions
 
 SUBMISSION, PREDICTIONS = "submission", "predictions"
@@ -74,10 +76,12 @@ def join_files(
             file=file,
         )
     if output_file is not None:
-        if kind == SUBMISSION:
-            count = submissions.write_joined(output_file, paths, weights, segment_max_pred, _progress("class"))
-        else:
-            count = predictions.write_joined(output_file, paths, weights, method, top_k, _progress("line"))
+        read = [path for path, weight in zip(paths, weights) if weight > 0 or kind == PREDICTIONS]
+        with _progress("joining", read) as seen:
+            if kind == SUBMISSION:
+                count = submissions.write_joined(output_file, paths, weights, segment_max_pred, seen)
+            else:
+                count = predictions.write_joined(output_file, paths, weights, method, top_k, seen)
         report |= {"output_file": str(output_file), "lines": count}
         print(f"{output_file}: {count:,} lines", file=file)
         report_file = report_file or f"{os.path.splitext(str(output_file))[0]}.json"
@@ -90,27 +94,20 @@ def _kind(paths):
     """What the files are, judged by the first line of each."""
     if len(paths) < 2 or len(set(paths)) < len(paths) or not all(paths):
         raise UserError(f"--inputs: expected at least two different files, got {', '.join(paths) or 'none'}.")
-    kinds = {}
-    for path in paths:
-        with files.open_file(path, "rb") as file:
-            start = file.read(4096)
-        kinds[path] = SUBMISSION if _is_submission(path, start) else PREDICTIONS
+    kinds = {path: _kind_of(path) for path in paths}
     if len(set(kinds.values())) > 1:
         found = ", ".join(f"{path} ({kind})" for path, kind in kinds.items())
         raise UserError(f"--inputs: expected files of one kind, got {found}.")
     return kinds[paths[0]]
 
 
-def _is_submission(path, start):
-    if start[:2] == b"\x1f\x8b":  # Only submissions are read packed.
-        return True
-    lines = start.removeprefix(b"\xef\xbb\xbf").splitlines()
-    if lines and lines[0].strip().lower() == b"class,segments":
-        return True
-    if not lines or not lines[0].strip():
+def _kind_of(path):
+    _, cells = next(read_rows(path), (0, None))
+    if not cells:
         raise UserError(f"{path} is empty: expected predictions or a submission.")
-    _, _, rest = lines[0].partition(b",")
-    return b":" in rest.split(b" ")[0]
+    if b",".join(cells).lower() == submissions.HEADER.lower().encode():
+        return SUBMISSION
+    return SUBMISSION if b":" in b"".join(cells[1:]).split(b" ")[0] else PREDICTIONS
 
 
 def _method(method, kind):
@@ -130,19 +127,25 @@ def _checked_weights(weights, paths):
 
 def _fit(paths, kind, method, fit_on, label_cache):
     if kind == SUBMISSION:
-        return fitting.fit(fitting.map_of_submissions(paths, load_labels(fit_on, label_cache)), len(paths), "MAP")
+        labels = load_labels(fit_on, label_cache)
+        with _progress("fitting", paths) as seen:
+            objective = fitting.map_of_submissions(paths, labels, seen)
+        return fitting.fit(objective, len(paths), "MAP")
     first = next(read_predictions(paths[0]), None)
     if first is None:
         raise UserError(f"{paths[0]} holds no predictions.")
     if ":" in first[0]:
-        labels = load_labels(fit_on, label_cache)
-        return fitting.fit(fitting.map_of_predictions(paths, labels, method), len(paths), "MAP")
-    if not fit_on:
-        raise UserError("Weights of video predictions are fitted on --fit_on, whose records hold the videos' labels.")
-    from youtube8m_mod.data.ground_truth import video_labels
+        labels, make, metric = load_labels(fit_on, label_cache), fitting.map_of_predictions, "MAP"
+    elif fit_on:
+        from youtube8m_mod.data.ground_truth import video_labels
 
-    labels = {video_id.decode(errors="backslashreplace"): classes for video_id, classes in video_labels(fit_on)}
-    return fitting.fit(fitting.gap_of_predictions(paths, labels, method), len(paths), "GAP")
+        labels = {video_id.decode(errors="backslashreplace"): classes for video_id, classes in video_labels(fit_on)}
+        make, metric = fitting.gap_of_predictions, "GAP"
+    else:
+        raise UserError("Weights of video predictions are fitted on --fit_on, whose records hold the videos' labels.")
+    with _progress("fitting", paths) as seen:
+        objective = make(paths, labels, method, seen)
+    return fitting.fit(objective, len(paths), metric)
 
 
 def _members(paths, weights, fitted):
@@ -157,5 +160,15 @@ def _members(paths, weights, fitted):
     return rows
 
 
-def _progress(unit):
-    return lambda iterable: terminal.progress(iterable, unit=unit, description="ensemble")
+@contextlib.contextmanager
+def _progress(description, paths):
+    """Yields what shows how much of some files has been read: a function of a path and the bytes read of it."""
+    places = dict.fromkeys(paths, 0)
+    with terminal.progress(total=sum(files.sizes(paths)), unit="B", description=description) as bar:
+        bar.unit_scale = True
+
+        def seen(path, place):
+            bar.update(place - places[path])
+            places[path] = place
+
+        yield seen

@@ -1,10 +1,12 @@
 """Prediction files (`VideoId,LabelConfidencePairs`) joined line by line."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.ensemble.submissions import Seen
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import HEADER, read_predictions
 
@@ -61,37 +63,43 @@ def _rank_scores(values):
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse] / len(values)
 
 
-def lines_of_members(paths: Sequence[str]) -> Iterator[tuple[str, list[Scores]]]:
+def lines_of_members(paths: Sequence[str], seen: Seen | None = None) -> Iterator[tuple[str, list[Scores]]]:
     """Yields (id str, [(classes, probabilities) of each file]) for every line of the first file, in its order.
 
     Where the files list the ids in the same order they are read side by side, and memory is bounded by a line.
     A file of another order is held in memory.
 
+    Args:
+        seen: told how far each file has been read.
+
     Raises:
         UserError: where an id is missing in one of the files, or listed twice.
     """
-    streams = [_Lines(path) for path in paths[1:]]
-    seen = set()
-    for line_id, *first in read_predictions(paths[0]):
-        if line_id in seen:
+    first_lines, *others = (read_predictions(path, seen=seen and functools.partial(seen, path)) for path in paths)
+    streams = [_Lines(*member) for member in zip(paths[1:], others)]
+    taken = set()
+    for line_id, *first in first_lines:
+        if line_id in taken:
             raise UserError(f'{paths[0]}: the id "{line_id}" is listed twice.')
-        seen.add(line_id)
+        taken.add(line_id)
         yield line_id, [tuple(first), *(stream.take(line_id, paths[0]) for stream in streams)]
     for stream in streams:
-        stream.check_done(paths[0], seen)
+        stream.check_done(paths[0], taken)
 
 
-def joined_members(paths: Sequence[str], method: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+def joined_members(
+    paths: Sequence[str], method: str, seen: Seen | None = None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     """Yields (id str, classes int (m,), scores float (M, m), listed bool (M, m)): what weights are fitted on."""
-    for line_id, members in lines_of_members(paths):
+    for line_id, members in lines_of_members(paths, seen):
         yield line_id, *_aligned(members, method)
 
 
 class _Lines:
     """The lines of a file, taken by id."""
 
-    def __init__(self, path):
-        self.path, self.lines, self.waiting = path, read_predictions(path), {}
+    def __init__(self, path, lines):
+        self.path, self.lines, self.waiting = path, lines, {}
 
     def take(self, line_id, first_path):
         """(classes, probabilities) of an id that has not been taken yet."""
@@ -120,19 +128,19 @@ def write_joined(
     weights: np.ndarray,
     method: str,
     top_k: int,
-    progress: Callable[[Iterable], Iterable] = lambda iterable: iterable,
+    seen: Seen | None = None,
 ) -> int:
     """Writes the joined predictions, whole or not at all; returns the number of lines.
 
     Args:
         output_file: path of a `VideoId,LabelConfidencePairs` file.
         top_k: classes of a line; best first, equal scores by class.
-        progress: wraps the iteration over the lines.
+        seen: told how far each file has been read.
     """
     count = 0
     with files.write_file(output_file, "wb") as file:
         file.write(HEADER.encode() + b"\n")
-        for line_id, members in progress(lines_of_members(paths)):
+        for line_id, members in lines_of_members(paths, seen):
             classes, scores = join_scores(members, weights, method)
             order = np.argsort(-scores, kind="stable")[:top_k]
             pairs = " ".join(f"{c} {s:.9g}" for c, s in zip(classes[order].tolist(), scores[order].tolist()))

@@ -2,7 +2,8 @@
 
 import collections
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,17 +12,19 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
 from youtube8m_mod.formats.submission import HEADER, read_submission
 
+Seen = Callable[[str, int], None]  # Called with a path and the bytes of that file that have been read.
+
 _AHEAD = 4  # Classes whose lines are read while others are joined: what bounds the memory.
 
 
-def class_lines(path: str) -> Iterator[tuple[int, bytes]]:
+def class_lines(path: str, seen: Seen | None = None) -> Iterator[tuple[int, bytes]]:
     """Yields (class int, text of the ids) of a submission, checked to list classes ascending and once.
 
     Raises:
         UserError: naming the line.
     """
     previous = -1
-    for number, name, text in read_submission(path):
+    for number, name, text in read_submission(path, seen and functools.partial(seen, path)):
         if number == 1 and name + b"," + text.strip() == HEADER.encode():
             continue
         if not name.isdigit():
@@ -37,9 +40,9 @@ def class_lines(path: str) -> Iterator[tuple[int, bytes]]:
         yield class_id, text.rstrip()
 
 
-def side_by_side(paths: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
+def side_by_side(paths: Sequence[str], seen: Seen | None = None) -> Iterator[tuple[int, list[bytes]]]:
     """Yields (class, [text of each member's list, b"" where it has none]) in the order of the classes."""
-    streams = [class_lines(path) for path in paths]
+    streams = [class_lines(path, seen) for path in paths]
     heads = [next(stream, None) for stream in streams]
     while any(heads):
         class_id = min(head[0] for head in heads if head)
@@ -133,7 +136,7 @@ def _joined(segments):
     """An array of ids as text, separated by blanks."""
     rows = np.zeros((len(segments), segments.itemsize + 1), np.uint8)
     rows[:, :-1] = segments.view(np.uint8).reshape(len(segments), segments.itemsize)
-    rows[np.arange(len(rows)), np.char.str_len(segments)] = ord(" ")
+    rows[:, -1] = ord(" ")
     flat = rows.ravel()
     return flat[flat != 0].tobytes()[:-1]
 
@@ -147,7 +150,7 @@ def write_joined(
     paths: Sequence[str],
     weights: Sequence[float] | np.ndarray,
     cap: int,
-    progress: Callable[[Iterable], Iterable] = lambda iterable: iterable,
+    seen: Seen | None = None,
 ) -> int:
     """Writes the joined submission, whole or not at all; returns the number of classes.
 
@@ -155,7 +158,7 @@ def write_joined(
         output_file: path of a `Class,Segments` file.
         weights: float (M,), summing to one; a member of weight 0 is left out.
         cap: ids of a list.
-        progress: wraps the iteration over the classes.
+        seen: told how far each file has been read.
 
     Raises:
         UserError: naming file or class of what is wrong.
@@ -172,7 +175,7 @@ def write_joined(
 
     with files.write_file(output_file, "wb") as file:
         file.write(HEADER.encode() + b"\n")
-        for class_id, text in progress(_ahead(join, side_by_side(paths))):
+        for class_id, text in _ahead(join, side_by_side(paths, seen)):
             file.write(b"%d,%s\n" % (class_id, text))
             count += 1
     return count

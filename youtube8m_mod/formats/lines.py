@@ -9,18 +9,23 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 
+Seen = Callable[[int], None]  # Called with the bytes of a file that have been read, before each of its lines.
+
 _QUOTED = re.compile(rb'[ \t]*"([^"]*(?:""[^"]*)*)"[ \t\r\n]*(?=,|\Z)')
 
 
-def read_lines(path: files.Path) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: files.Path, seen: Seen | None = None) -> Iterator[tuple[int, bytes]]:
     r"""Yields (line number, line with its end) as bytes, without a byte-order mark.
 
     Memory is bounded by the longest line, unless the lines end in `\r` alone or the text is UTF-16.
+
+    Args:
+        seen: told how far the file has been read, in its bytes as they are, packed ones too.
     """
     with files.open_file(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
@@ -35,7 +40,10 @@ def read_lines(path: files.Path) -> Iterator[tuple[int, bytes]]:
                 stream = io.BytesIO(stream.read().replace(b"\r", b"\n"))
             if head.startswith(codecs.BOM_UTF8):
                 stream.seek(len(codecs.BOM_UTF8))
-            yield from enumerate(stream, 1)
+            for number, line in enumerate(stream, 1):
+                if seen:
+                    seen(file.tell())
+                yield number, line
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"Cannot read {path}, a damaged gzip file: {error}.") from error
         except UnicodeError as error:
@@ -70,9 +78,9 @@ def split_cells(line: bytes) -> list[bytes]:
         place += 1
 
 
-def read_rows(path: files.Path) -> Iterator[tuple[int, list[bytes]]]:
+def read_rows(path: files.Path, seen: Seen | None = None) -> Iterator[tuple[int, list[bytes]]]:
     """Yields (line number, cells as bytes, without blanks around them) of every line in which a cell is not empty."""
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, seen):
         cells = split_cells(line)
         if any(cells):
             yield number, cells

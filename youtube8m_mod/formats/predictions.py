@@ -6,7 +6,7 @@ import numpy as np
 
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.files import Path
-from youtube8m_mod.formats.lines import read_rows, shown
+from youtube8m_mod.formats.lines import Seen, read_rows, shown
 from youtube8m_mod.localization.value_model import top_classes
 
 HEADER = "VideoId,LabelConfidencePairs"
@@ -36,7 +36,9 @@ def format_lines(
     return lines
 
 
-def read_predictions(path: Path, repeated: list[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def read_predictions(
+    path: Path, repeated: list[str] | None = None, seen: Seen | None = None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yields (id str, classes int (n,), probabilities float64 (n,)) of every line of a predictions file.
 
     A missing header is accepted.
@@ -44,12 +46,13 @@ def read_predictions(path: Path, repeated: list[str] | None = None) -> Iterator[
     Args:
         repeated: a list that takes a sentence for each line whose id stands in an earlier one, which counts; None:
             such a line is an error.
+        seen: see `read_lines`.
 
     Raises:
         UserError: naming file and line, for a line of another form or an id that is listed twice.
     """
-    seen = {}
-    for number, cells in read_rows(path):
+    lines = {}
+    for number, cells in read_rows(path, seen):
         if number == 1 and b",".join(cells) == HEADER.encode():
             continue
         line_id, *rest = cells
@@ -68,11 +71,11 @@ def read_predictions(path: Path, repeated: list[str] | None = None) -> Iterator[
                 f"{path}, line {number}: expected <id>,<class> <probability> ... with each class once, "
                 f'got "{shown(cells)}".'
             ) from None
-        if line_id in seen:
-            sentence = f'{path}: the id "{shown(line_id)}" is listed twice, in lines {seen[line_id]} and {number}.'
+        if line_id in lines:
+            sentence = f'{path}: the id "{shown(line_id)}" is listed twice, in lines {lines[line_id]} and {number}.'
             if repeated is None:
                 raise UserError(sentence)
             repeated.append(sentence)
             continue
-        seen[line_id] = number
+        lines[line_id] = number
         yield line_id.decode(errors="backslashreplace"), classes, probabilities

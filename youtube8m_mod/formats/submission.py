@@ -7,7 +7,7 @@ import numpy as np
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.formats.lines import read_lines, split_cells
+from youtube8m_mod.formats.lines import Seen, read_lines, split_cells
 
 HEADER = "Class,Segments"
 _LONGEST_CELL = 32_767  # Characters of a spreadsheet's cell.
@@ -57,17 +57,20 @@ def write_submission(
             file.write(b"%d,%s\n" % (class_id, ids.join(videos, starts)))
 
 
-def read_submission(path: files.Path) -> Iterator[tuple[int, bytes, bytes]]:
+def read_submission(path: files.Path, seen: Seen | None = None) -> Iterator[tuple[int, bytes, bytes]]:
     """Yields (line number, class text, text of the ids with the line's end) of every line, as bytes.
 
     Memory is bounded by the longest line. The header, if there is one, is the first: (1, b"Class", b"Segments\\n").
     Blank lines are passed over.
 
+    Args:
+        seen: see `read_lines`.
+
     Raises:
         UserError: at the end, where a spreadsheet has cut lists off.
     """
     longest, cut = 0, None
-    for number, line in read_lines(path):
+    for number, line in read_lines(path, seen):
         name, _, ids = line.partition(b",")
         if b'"' in line:
             end = line[len(line.rstrip(b"\r\n")) :]
