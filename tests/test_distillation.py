@@ -187,6 +187,7 @@ def test_the_default_is_the_papers():
         distillation="softmax",
         teacher_gradient=True,
         teacher_without_child=False,
+        averaged_teacher=False,
         standardized_logits=False,
         distilled_classes="all",
         distillation_ramp_steps=0,

@@ -122,6 +122,7 @@ class Recipe:
     distillation: str = "softmax"  # "softmax" (Eq. 7), "binary" (a class at a time) or "relation" (correlations).
     teacher_gradient: bool = True  # Whether the gradient of the distillation flows into the teacher too.
     teacher_without_child: bool = False  # The teacher of a child is the mixture of the other children.
+    averaged_teacher: bool = False  # The teacher is the model with the averages of its weights (`ema_momentum`).
     standardized_logits: bool = False  # Logits of an example are given mean 0 and deviation 1 first.
     distilled_classes: str = "all"  # "all", "rated", "unrated", "top:<m>" (the teacher's best), or numbers: "3,17".
     distillation_ramp_steps: int = 0  # The weight rises over so many steps.
@@ -205,6 +206,8 @@ class PhaseConfig(Recipe):
             raise UserError(f"batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
         if not 0 <= self.ema_momentum < 1:
             raise UserError(f"ema_momentum must be in [0, 1), got {self.ema_momentum}.")
+        if self.averaged_teacher and not self.ema_momentum:
+            raise UserError("averaged_teacher needs an average of the weights: expected ema_momentum above 0, got 0.")
 
     def frames(self, model: ModelConfig) -> int:
         """Frames of an example for a `ModelConfig`: those of a segment, or of a whole video."""

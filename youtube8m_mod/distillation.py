@@ -141,6 +141,7 @@ def distillation_per_example(
     recipe: Recipe,
     level: int,
     label_weights: Tensor | None = None,
+    child_logits: Tensor | None = None,
 ) -> Tensor:
     """The distillation loss of one teacher and one student for each example, before its weight: `(batch,)`.
 
@@ -151,10 +152,12 @@ def distillation_per_example(
         recipe: a `Recipe`.
         level: depth of the student in the tree.
         label_weights: `(batch, classes)`; see `chosen_classes`.
+        child_logits: what the teacher mixes of the child, where it is not `student`: with an averaged teacher.
     """
     classes = chosen_classes(recipe.distilled_classes, teacher, label_weights)
     if recipe.teacher_without_child:
-        teacher = without_child(teacher, student, weights, index)
+        own = student if child_logits is None else child_logits
+        teacher = without_child(teacher, own, weights, index)
     if not recipe.teacher_gradient:
         teacher = ops.stop_gradient(teacher)
     if recipe.standardized_logits:
@@ -166,18 +169,21 @@ def schedule(step: Tensor, recipe: Recipe) -> Tensor | None:
     """The factor of all distillation weights at a step; None where it is always 1.
 
     It rises as exp(-5 (1 - t / R)^2) over the first R = `distillation_ramp_steps` steps (ONE: X. Lan et al., NeurIPS
-    2018, https://arxiv.org/abs/1806.04606), and is 0 from `distillation_last_step` on.
+    2018, https://arxiv.org/abs/1806.04606), and is 0 from `distillation_last_step` on. An averaged teacher is there
+    after the first step only.
 
     Args:
         step: scalar, steps done so far.
         recipe: a `Recipe`.
     """
-    if not recipe.distillation_ramp_steps and recipe.distillation_last_step is None:
+    if not (recipe.distillation_ramp_steps or recipe.averaged_teacher) and recipe.distillation_last_step is None:
         return None
     step, factor = ops.cast(step, "float32"), 1.0
+    if recipe.averaged_teacher:
+        factor = ops.cast(step > 0, "float32")
     if recipe.distillation_ramp_steps:
         left = ops.maximum(1 - step / float(recipe.distillation_ramp_steps), 0.0)
-        factor = ops.exp(-5 * left**2)
+        factor = factor * ops.exp(-5 * left**2)
     if recipe.distillation_last_step is not None:
         factor = factor * ops.cast(step < float(min(recipe.distillation_last_step, math.inf)), "float32")
     return factor

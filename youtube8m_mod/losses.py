@@ -48,7 +48,12 @@ def split_term_name(name: str) -> tuple[str, str]:
 
 
 def distillation_term(
-    output: NodeOutput, index: int, recipe: Recipe, level: int, label_weights: Tensor | None = None
+    output: NodeOutput,
+    index: int,
+    recipe: Recipe,
+    level: int,
+    label_weights: Tensor | None = None,
+    teacher: NodeOutput | None = None,
 ) -> Tensor:
     """The distillation loss from a node into one of its children, mean over the batch, before its weight.
 
@@ -58,16 +63,30 @@ def distillation_term(
         recipe: a `Recipe`, which says what the child learns; by default Eq. 6 and 7.
         level: depth of the child in the tree.
         label_weights: `(batch, classes)`, 1 where a class was rated; None: all were.
+        teacher: what teaches in the node's place: its `NodeOutput` by other weights; None: the node itself.
     """
+    teacher = output if teacher is None else teacher
     return ops.mean(
         distillation.distillation_per_example(
-            output.logits, output.children[index].logits, output.weights, index, recipe, level, label_weights
+            teacher.logits,
+            output.children[index].logits,
+            teacher.weights,
+            index,
+            recipe,
+            level,
+            label_weights,
+            teacher.children[index].logits,
         )
     )
 
 
 def node_losses(
-    output: NodeOutput, labels: Tensor, label_weights: Tensor | None = None, recipe: Recipe = Recipe(), path: str = ""
+    output: NodeOutput,
+    labels: Tensor,
+    label_weights: Tensor | None = None,
+    recipe: Recipe = Recipe(),
+    path: str = "",
+    teacher: NodeOutput | None = None,
 ) -> dict[str, Tensor]:
     """The loss terms of one node: its BCE, and the distillation from it into each of its children (Eq. 6).
 
@@ -76,6 +95,7 @@ def node_losses(
         labels, label_weights: as in `binary_cross_entropy`.
         recipe: a `Recipe`.
         path: of the node in the tree: "" is the root, "1" its second child, "1/2" the third child of that.
+        teacher: see `distillation_term`.
 
     Returns:
         {name: scalar}: "bce/<path>", and "kl/<path of a child>" before its weight; see `term_name`.
@@ -85,17 +105,23 @@ def node_losses(
     if recipe.temperature_at(level):
         for index in range(len(output.children)):
             name = term_name("kl", child_path(path, index))
-            terms[name] = distillation_term(output, index, recipe, level, label_weights)
+            terms[name] = distillation_term(output, index, recipe, level, label_weights, teacher)
     return terms
 
 
 def tree_losses(
-    output: NodeOutput, labels: Tensor, label_weights: Tensor | None = None, recipe: Recipe = Recipe(), path: str = ""
+    output: NodeOutput,
+    labels: Tensor,
+    label_weights: Tensor | None = None,
+    recipe: Recipe = Recipe(),
+    path: str = "",
+    teacher: NodeOutput | None = None,
 ) -> dict[str, Tensor]:
     """The loss terms of a node and of all below it, as `node_losses` gives them."""
-    terms = node_losses(output, labels, label_weights, recipe, path)
+    terms = node_losses(output, labels, label_weights, recipe, path, teacher)
     for index, child in enumerate(output.children):
-        terms |= tree_losses(child, labels, label_weights, recipe, child_path(path, index))
+        below = None if teacher is None else teacher.children[index]
+        terms |= tree_losses(child, labels, label_weights, recipe, child_path(path, index), below)
     return terms
 
 

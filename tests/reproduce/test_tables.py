@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from youtube8m_mod.reproduce import plots, tables
@@ -12,6 +13,7 @@ from youtube8m_mod.reproduce.rows import (
     TRAININGS,
     VARIATIONS,
     Claim,
+    Row,
 )
 from youtube8m_mod.reproduce.scale import DEFAULT
 
@@ -64,6 +66,48 @@ def test_verdict(values, expected):
 def test_verdict_goes_by_student_not_by_sign():
     # All three are positive, but their 95% interval is 0.02 +- 0.025.
     assert tables.verdict(tables.Summary.of([0.01, 0.02, 0.03])) == "undecided"
+
+
+@pytest.mark.parametrize(
+    "degrees, at_975, at_80",
+    [(1, 12.7062, 1.3764), (2, 4.3027, 1.0607), (3, 3.1824, 0.9785), (9, 2.2622, 0.8834), (60, 2.0003, 0.8477)],
+)
+def test_quantiles_of_student(degrees, at_975, at_80):
+    """Against printed tables."""
+    assert tables.student_quantile(0.975, degrees) == pytest.approx(at_975, rel=2e-3)
+    assert tables.student_quantile(0.8, degrees) == pytest.approx(at_80, rel=2e-3)
+
+
+def test_seeds_needed_decide_as_often_as_they_say():
+    """Of 4000 studies of so many seeds, 80% come to a verdict; with half as many, far fewer."""
+    difference = tables.Summary(0.01, 0.012, 3)
+    seeds = tables.seeds_needed(difference)
+    assert seeds == 14 and tables.seeds_to_decide(difference) == "14"
+    random = np.random.default_rng(0)
+
+    def decided(count):
+        samples = random.normal(0.01, 0.012, (4000, count))
+        return np.mean([tables.verdict(tables.Summary.of(sample)) == "confirmed" for sample in samples.tolist()])
+
+    assert decided(seeds) == pytest.approx(0.8, abs=0.03)
+    assert decided(seeds // 2) < 0.6
+
+
+def test_seeds_to_decide_where_there_is_nothing_to_say():
+    assert tables.seeds_to_decide(tables.Summary.of([0.02, 0.021, 0.019])) is None
+    assert tables.seeds_to_decide(tables.Summary.of([0.02])) is None
+    assert tables.seeds_to_decide(None) is None and tables.seeds_needed(None) is None
+    assert tables.seeds_to_decide(tables.Summary(1e-6, 0.01, 3)) == "> 1000"
+
+
+def test_undecided_statements_say_what_they_would_take():
+    rows = {name: Row(name, name, "", "", name) for name in ("high", "low")}
+    entries = {f"high/{seed}": entry(root=value) for seed, value in enumerate((0.52, 0.49, 0.51))}
+    entries |= {f"low/{seed}": entry(root=0.5) for seed in range(3)}
+    (line,) = tables.claims_table(entries, [Claim("up", "high", "low")], rows)
+    assert line["verdict"] == "undecided" and line["seeds to decide"] == "44"
+    assert tables.in_words([line])[-1].startswith("0 of 1 statements are decided.")
+    assert tables.in_words([line])[-1].endswith(": up: 44.")
 
 
 def test_scores_pick_training_part_and_partition():

@@ -204,6 +204,8 @@ class MOD(keras.Model):
                 **kwargs,
             )
             self.optimizer.build(self.trainable_variables)
+        if self.recipe.averaged_teacher and not self.optimizer.use_ema:
+            raise ValueError("averaged_teacher needs averages: expected an optimizer with use_ema=True, got False.")
 
     def fit(self, x: Any = None, *args, validation_data: Any = None, **kwargs) -> keras.callbacks.History:
         """As `keras.Model.fit`; x may be a dataset of batches as the reader gives them."""
@@ -251,8 +253,9 @@ class MOD(keras.Model):
         """
         scaled = self._scaled_frames(batch)
         labels = self._once_a_device(lambda: labels_of(batch))
+        teacher = self._averaged_teacher(batch)
         forwards = [
-            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index), share)
+            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index), share, teacher)
             for index in range(len(self.subtrees))
         ]
         terms = {name: value for forward in forwards for name, value in forward.terms.items()}
@@ -260,26 +263,29 @@ class MOD(keras.Model):
         if not self.config.branching:
             return terms, self._subtree_gradients(forwards, [None]), outputs[0]
         root_terms, root_gradients, logit_gradients, output = self._root_forward_and_gradients(
-            scaled(0), outputs, labels(0), share
+            scaled(0), outputs, labels(0), share, teacher
         )
         return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
 
-    def _subtree_forward(self, index, frames, num_frames, labels, share):
+    def _subtree_forward(self, index, frames, num_frames, labels, share, teacher):
         """Forward pass and own losses of a subtree, under a tape of its own on its device."""
         subtree = self.subtrees[index]
         with self.placement.subtree(index), tf.GradientTape() as tape:
             output = subtree(frames, num_frames, training=True)
-            terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index)) | self._l2_term(index)
+            if teacher is not None and self.config.branching:
+                teacher = teacher.children[index]
+            terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index), teacher)
+            terms |= self._l2_term(index)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
         return _Forward(output, terms, total, tape)
 
-    def _root_forward_and_gradients(self, frames, outputs, labels, share):
+    def _root_forward_and_gradients(self, frames, outputs, labels, share, teacher):
         """(loss terms, gradients of the root's mixing net, gradients of the subtrees' logits, `NodeOutput`)."""
         logits = [output.logits for output in outputs]
         with self.placement.root(), tf.GradientTape() as tape:
             tape.watch(logits)
             output = self.root.mix(frames, outputs, training=True)
-            terms = losses.node_losses(output, *labels, self.recipe)
+            terms = losses.node_losses(output, *labels, self.recipe, teacher=teacher)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
             variables = [variable.value for variable in self.root.mixing.trainable_variables]
             gradients, logit_gradients = tape.gradient(total, (variables, logits))
@@ -314,6 +320,18 @@ class MOD(keras.Model):
     def _distillation_factor(self):
         """The factor of the distillation's weight at this step; None where the recipe has no schedule."""
         return distillation.schedule(self.optimizer.iterations, self.recipe) if self.compiled else None
+
+    def _averaged_teacher(self, batch):
+        """The `NodeOutput` of the root by the averages of the weights, as inference gives it; None: not in the recipe.
+
+        The mean teacher: A. Tarvainen and H. Valpola, NeurIPS 2017, https://arxiv.org/abs/1703.01780; there with noise
+        of its own.
+        """
+        if not (self.recipe.averaged_teacher and self.compiled):
+            return None
+        averages = zip(self.trainable_variables, self.optimizer._model_variables_moving_average)
+        with keras.StatelessScope([(variable, average.value) for variable, average in averages]):
+            return self.tree(batch, training=False)
 
     def _scaled_frames(self, batch):
         """A function from a subtree's number to its scaled frames; what travels to a device are the raw bytes."""

@@ -1,0 +1,79 @@
+"""Recipes of distillation on real video-level records, in pairs (docs/distillation.md).
+
+python -m youtube8m_mod.reproduce.distillation --bank='<train*.tfrecord>' --bank_test='<test*.tfrecord>' \
+    --output_dir=runs/distillation
+
+Each training is a file of its own: the same command goes on with what is missing, and several processes with other
+--seeds may share a folder.
+"""
+
+import os
+
+from absl import flags
+
+from youtube8m_mod import files, overrides
+from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.errors import UserError
+from youtube8m_mod.reproduce.distillation.arms import SIZES
+from youtube8m_mod.terminal import progress
+
+FLAGS = flags.FLAGS
+
+
+def main(_):
+    size = SIZES[FLAGS.size]
+    arms = FLAGS.arms or size.arms
+    if unknown := sorted(set(arms) - set(size.arms)):
+        raise UserError(f'--arms must be among {"; ".join(size.arms)}, got "{unknown[0]}".')
+    try:
+        seeds = [int(seed) for seed in FLAGS.seeds]
+    except ValueError:
+        raise UserError(f'--seeds must be integers separated by commas, got "{",".join(FLAGS.seeds)}".') from None
+    if not FLAGS.report_only:
+        train(size, [(arm, seed) for seed in seeds for arm in arms])
+
+
+def train(size, tasks):
+    """Trains what is missing: all arms of a seed, then the next seed."""
+    missing = [task for task in tasks if not files.exists(path_of(size, *task))]
+    if not missing:
+        return
+    from youtube8m_mod.reproduce.distillation.training import Trainings
+    from youtube8m_mod.reproduce.work import limit_threads
+
+    limit_threads(1)
+    files.make_dirs(FLAGS.output_dir)
+    trainings = Trainings(size, FLAGS.bank, FLAGS.bank_test)
+    with progress(total=len(tasks), initial=len(tasks) - len(missing), unit="training", description=size.name) as bar:
+        for arm, seed in missing:
+            bar.set_postfix_str(f"{arm}, seed {seed}")
+            found = trainings.run(arm, seed)
+            about = {"size": size.name, "arm": arm, "seed": seed, "phase": overrides.to_dict(size.phase(arm))}
+            files.write_json(path_of(size, arm, seed), about | found)
+            bar.update()
+
+
+def path_of(size, arm, seed):
+    """Where a training's result lies."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in arm)
+    return os.path.join(FLAGS.output_dir, f"{size.name}-{name}-seed{seed}.json")
+
+
+def define_flags():
+    flags.DEFINE_string("bank", None, "Glob of video-level TFRecords to train on.", required=True)
+    flags.DEFINE_string(
+        "bank_test", None, "Glob of such records to score, a half for validation (default: the last sixth of --bank)."
+    )
+    flags.DEFINE_string("output_dir", "runs/distillation", "Folder for a JSON file of each training, and the tables.")
+    flags.DEFINE_enum("size", "full", list(SIZES), "Of the vocabulary: all classes, the 1000 commonest, a smoke run.")
+    flags.DEFINE_multi_string("arms", None, "A recipe to train, repeatable (default: all of the size).")
+    flags.DEFINE_list("seeds", [str(seed) for seed in range(10)], "Of data, order and weights.")
+    flags.DEFINE_bool("report_only", False, "Train nothing, write the tables of what is there.")
+
+
+def run():
+    run_command(main, define_flags)
+
+
+if __name__ == "__main__":
+    run()
