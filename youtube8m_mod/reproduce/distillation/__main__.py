@@ -11,9 +11,10 @@ import os
 
 from absl import flags
 
-from youtube8m_mod import files, overrides
+from youtube8m_mod import files
 from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.reproduce.distillation import comparison
 from youtube8m_mod.reproduce.distillation.arms import SIZES
 from youtube8m_mod.terminal import progress
 
@@ -31,6 +32,7 @@ def main(_):
         raise UserError(f'--seeds must be integers separated by commas, got "{",".join(FLAGS.seeds)}".') from None
     if not FLAGS.report_only:
         train(size, [(arm, seed) for seed in seeds for arm in arms])
+    print(comparison.write(FLAGS.output_dir, size))
 
 
 def train(size, tasks):
@@ -48,7 +50,7 @@ def train(size, tasks):
         for arm, seed in missing:
             bar.set_postfix_str(f"{arm}, seed {seed}")
             found = trainings.run(arm, seed)
-            about = {"size": size.name, "arm": arm, "seed": seed, "phase": overrides.to_dict(size.phase(arm))}
+            about = {"size": size.name, "arm": arm, "seed": seed, "phase": size.described(arm)}
             files.write_json(path_of(size, arm, seed), about | found)
             bar.update()
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from youtube8m_mod import config
+from youtube8m_mod import config, overrides
 from youtube8m_mod.config import ModelConfig, PhaseConfig
 from youtube8m_mod.reproduce.rows import TRAININGS
 from youtube8m_mod.reproduce.scale import DEFAULT, Scale
@@ -33,6 +33,12 @@ class Size:
         """How an arm trains it; arms differ in their recipe only."""
         phase = self.scale.phase(TRAININGS["gap_mix_nextvlad_T0"])
         return dataclasses.replace(phase, **ARMS[arm])
+
+    def described(self, arm: str) -> dict:
+        """What of the phase the results of an arm record: all that differs from a `PhaseConfig`'s defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(PhaseConfig)}
+        fields = overrides.to_dict(self.phase(arm))
+        return {name: value for name, value in fields.items() if value != defaults[name]}
 
 
 def _binary(weight, **changed):

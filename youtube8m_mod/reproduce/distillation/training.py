@@ -68,12 +68,12 @@ class Trainings:
     def _step(self, arm, phase):
         """A function (data, indices) that takes one step of an arm, at its beginning."""
         if arm not in self._steps:
-            self.model.compile(optimizer_of(phase), recipe=phase)
-            optimizer = self.model.optimizer
+            optimizer = optimizer_of(phase)
             optimizer.build(self.model.trainable_variables)
             fresh = [variable.numpy() for variable in optimizer.variables]
             self._steps[arm] = tf.function(functools.partial(self._train_step, optimizer)), optimizer, fresh
         step, optimizer, fresh = self._steps[arm]
+        self.model.compile(optimizer, recipe=phase)
         self._reset(optimizer.variables, fresh)
         return step
 
