@@ -9,6 +9,7 @@ import pytest
 from tests import command_line
 from tests.inference import small_runs
 from tests.inference.small_runs import SMALL, node_output
+from youtube8m_mod import files
 from youtube8m_mod.commands import inference
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
@@ -154,6 +155,18 @@ def test_a_stopped_run_goes_on_and_gives_the_bytes_of_one_that_was_not(runs, tmp
     make("at once").run()  # How much is held in memory does not show in an archive; in Parquet it cuts the rows.
     if ending == "npz":
         assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "at once.npz").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ("npz", "parquet"))
+def test_on_a_file_system_that_only_tensorflow_knows(runs, tmp_path, ending):
+    folder, _, _, pattern = runs
+    found = []
+    for root in (f"ram://{tmp_path}", str(tmp_path)):
+        Inference(f"{folder}/b", pattern, embeddings_file=f"{root}/e.{ending}", embeddings_of="segments").run()
+        with files.open_file(f"{root}/e.{ending}", "rb") as file:
+            found.append(file.read())
+        assert files.list_dir(root) == [f"e.{ending}"]
+    assert found[0] == found[1]
 
 
 def test_scores_are_those_without_embeddings(runs, tmp_path):

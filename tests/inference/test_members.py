@@ -1,6 +1,9 @@
 """Several models in one run: the weighted mean of their logits, from each model's own, unfolded ones."""
 
+import base64
+import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from tests.inference.small_runs import logits, predictions, sigmoid
 from youtube8m_mod.commands import inference
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.explore import __main__ as explore
 from youtube8m_mod.inference.run import Inference
 from youtube8m_mod.training.run import Run
 
@@ -218,6 +222,33 @@ def test_models_finetuned_on_other_classes_need_a_list(runs, tmp_path):
     (tmp_path / "ids.csv").write_text("Index\n5\n7\n")
     Inference(train_dir, segment_label_ids_file=f"{tmp_path}/ids.csv", **options).run()
     assert len(predictions(tmp_path / "s.csv")) == sum(-(-len(frames) // 5) for frames in videos.values())
+
+
+def test_a_page_of_several_models(runs, tmp_path):
+    """The strips of the page are the values of the timeline."""
+    folder, _, videos, pattern = runs
+    models = [
+        f"--train_dir={dirs(folder, 'a', 'b')}",
+        f"--input_data_pattern={pattern}",
+        "--segment_shifts=0,1",
+        "--context=0.1,0.1",
+        "--top_k=20",
+    ]
+    command_line.call(explore, [*models, f"--output={tmp_path}/page.html"])
+    command_line.call(inference, [*models, f"--timeline_file={tmp_path}/t.csv", "--timeline_threshold=0"])
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    found = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert {video["id"] for video in found["videos"]} == set(videos)
+    means = {}
+    for video in found["videos"]:
+        strips = np.frombuffer(base64.b64decode(video["strips"]), "<u2").reshape(-1, video["segments"])
+        for place, strip in zip(video["classes"], strips):
+            means[video["id"], found["classes"][place]["id"]] = (strip.astype(float) - 1).mean() / 65534
+    with open(tmp_path / "t.csv", encoding="utf-8") as file:
+        rows = {(row["video"], int(row["class"])): float(row["probability"]) for row in csv.DictReader(file)}
+    assert len(rows) == 20 * len(videos)
+    for key, mean in means.items():
+        assert mean == pytest.approx(rows[key], abs=2e-5)
 
 
 def test_a_train_dir_with_a_comma_in_its_name(tmp_path):
