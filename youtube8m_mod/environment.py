@@ -20,7 +20,7 @@ _SEVERITIES = "IWE"  # F, what ends the process, is never hidden.
 _SECONDS = 10
 
 
-def prepare():
+def prepare() -> None:
     """Call it before TensorFlow is imported; what the user has set in the environment stays as it is."""
     from youtube8m_mod import processor  # Not above: this file also runs by itself.
 

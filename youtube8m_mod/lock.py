@@ -33,17 +33,17 @@ class FolderLock:
         UserError: on `acquire`, where another process is at work; on `check`, where the lock was lost to another one.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: files.Path):
         self.folder, self.path = folder, f"{files.expand(folder)}/{NAME}"
         self._release = None
 
-    def __enter__(self):
+    def __enter__(self) -> "FolderLock":
         return self if self._release else self.acquire()
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         self.release()
 
-    def acquire(self):
+    def acquire(self) -> "FolderLock":
         files.make_dirs(self.folder)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         self._owner = _this_process() | {"token": uuid.uuid4().hex, "since": since, "beat": 0}
@@ -61,12 +61,12 @@ class FolderLock:
         self._release = weakref.finalize(self, _let_go, self.path, self._owner, stop)
         return self
 
-    def release(self):
+    def release(self) -> None:
         if self._release:
             self._release()
             self._release = None
 
-    def check(self):
+    def check(self) -> None:
         """Raises `UserError` where another process has taken the lock: this one was taken for dead."""
         if self._release and not _is_of(self.path, self._owner):
             raise UserError(f"{self.folder} was taken over by another process: this one writes nothing more there.")

@@ -7,14 +7,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from youtube8m_mod import environment
 from youtube8m_mod.errors import UserError, run_main
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 _LOST_CODE = 75  # Exit code of a supervised process that lost what it needs from outside (EX_TEMPFAIL).
 
 
-def end_with_parent():
+def end_with_parent() -> None:
     """Ends this process when the one that started it has ended, killed perhaps."""
     parent = os.getppid()
 
@@ -33,10 +38,10 @@ class Supervised:
         restarts: how often it was started before.
     """
 
-    def __init__(self, restarts, pipe):
+    def __init__(self, restarts: int, pipe: "Connection"):
         self.restarts, self._pipe = restarts, pipe
 
-    def lost(self, sentence):
+    def lost(self, sentence: str) -> NoReturn:
         """Ends this process at once: it is started again.
 
         No exception could do that: an operation on a frozen worker never returns, and after the death of one
@@ -51,7 +56,7 @@ class Supervised:
         os._exit(_LOST_CODE)
 
 
-def supervise(function, *args, max_restarts):
+def supervise(function: Callable[..., int | None], *args: Any, max_restarts: int) -> int:
     """Runs `function(supervised, *args)` as a command (`run_main`) in a process of its own.
 
     Where that calls `supervised.lost`, or is killed, it is started again, at most `max_restarts` times. Signals are

@@ -11,7 +11,7 @@ _BFLOAT16 = {"avx512_bf16", "amx_bf16", "avx10_1", "avx10_2", "bf16"}  # The las
 _LIMITS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
-def has_bfloat16():
+def has_bfloat16() -> bool | None:
     """Whether the processor multiplies bfloat16 numbers (AVX512_BF16, AMX, ARM's BF16); None where it does not say."""
     if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _LIMITS_WITHOUT_BFLOAT16:
         return False
@@ -19,7 +19,7 @@ def has_bfloat16():
     return None if features is None else bool(features & _BFLOAT16)
 
 
-def bfloat16_warning(precision):
+def bfloat16_warning(precision: str) -> str | None:
     """A sentence where `precision` asks for bfloat16 on a processor on which it is slower than float32; else None."""
     if "bfloat16" not in precision or has_bfloat16() is not False or _has_gpu():
         return None
@@ -29,13 +29,13 @@ def bfloat16_warning(precision):
     )
 
 
-def warn_of_slow_precision(precision):
+def warn_of_slow_precision(precision: str) -> None:
     """Prints `bfloat16_warning`, where there is one, on stderr."""
     if text := bfloat16_warning(precision):
         print(f"warning: {text}", file=sys.stderr)
 
 
-def onednn_pays():
+def onednn_pays() -> bool:
     """Whether TensorFlow's oneDNN kernels are the faster ones here: on x86 with AVX2 (docs/speed.md).
 
     TensorFlow switches them on by itself only on x86 processors with VNNI, AVX512_BF16 or AMX; on others, as AMD's

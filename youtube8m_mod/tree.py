@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from youtube8m_mod.errors import UserError
 
 Tensor = Any  # Of the backend that Keras runs on.
+Shape = tuple[int | None, ...]  # None where a size is not fixed.
 
 
 class NodeOutput(NamedTuple):

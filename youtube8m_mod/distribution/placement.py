@@ -1,10 +1,15 @@
 """Which subtree lives on which device. Device strings do not leave this file."""
 
 import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from youtube8m_mod.errors import UserError
+
+if TYPE_CHECKING:
+    from youtube8m_mod.distribution.servers import Servers
 
 # Where checkpoints are read and written: by default each worker would do so for its variables, on disks of its own.
 CHECKPOINT_OPTIONS = tf.train.CheckpointOptions(experimental_io_device="/job:localhost/replica:0/task:0/device:CPU:0")
@@ -20,32 +25,32 @@ class Placement:
 
     replicas = 1
 
-    def __init__(self, devices=(), cluster=None):
+    def __init__(self, devices: Iterable[str] = (), cluster: "Servers | None" = None):
         self.devices = tuple(devices)
         self.cluster = cluster
 
-    def device_of(self, subtree):
+    def device_of(self, subtree: int) -> str:
         """The device of a subtree, "" where TensorFlow chooses."""
         return self.devices[subtree % len(self.devices)] if self.devices else ""
 
-    def subtree(self, subtree):
+    def subtree(self, subtree: int) -> contextlib.AbstractContextManager:
         """A scope: what is made or computed in it is on the subtree's device."""
         return tf.device(_full_name(self.device_of(subtree))) if self.devices else contextlib.nullcontext()
 
-    def shifted(self, number):
+    def shifted(self, number: int) -> "Placement":
         """The placement that begins with another device: where a second model stands beside a first."""
         first = number % len(self.devices) if self.devices else 0
         return Placement(self.devices[first:] + self.devices[:first], self.cluster)
 
-    def root(self):
+    def root(self) -> contextlib.AbstractContextManager:
         """A scope on the device of the root's own mixing net: that of the first subtree."""
         return self.subtree(0)
 
-    def variables(self):
+    def variables(self) -> contextlib.AbstractContextManager:
         """A scope that model and optimizer are made in."""
         return contextlib.nullcontext()
 
-    def check_batch_size(self, size):
+    def check_batch_size(self, size: int) -> None:
         """Raises `UserError` where batches of a size cannot be split over the replicas."""
         if size % self.replicas:
             raise UserError(
@@ -53,7 +58,7 @@ class Placement:
                 "another --batch_size."
             )
 
-    def step(self, function):
+    def step(self, function: Callable[[Any], dict[str, tf.Tensor]]) -> "PlacedStep":
         """`function(batch)`, which trains a step and gives the same logs on each replica, as a `PlacedStep`."""
         return PlacedStep(function)
 
@@ -68,7 +73,7 @@ class DataParallelPlacement(Placement):
         devices: names of local devices.
     """
 
-    def __init__(self, devices):
+    def __init__(self, devices: Iterable[str]):
         super().__init__()
         names = [_full_name(device) for device in devices]
         # The default is NCCL: one whole GPU for each replica.
@@ -78,10 +83,10 @@ class DataParallelPlacement(Placement):
         self.strategy = tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
         self.replicas = len(names)
 
-    def variables(self):
+    def variables(self) -> contextlib.AbstractContextManager:
         return self.strategy.scope()
 
-    def step(self, function):
+    def step(self, function: Callable[[Any], dict[str, tf.Tensor]]) -> "PlacedStep":
         def on_all(parts):
             logs = self.strategy.run(function, (parts,))
             return tf.nest.map_structure(lambda values: self.strategy.experimental_local_results(values)[0], logs)
@@ -109,26 +114,30 @@ class PlacedStep:
         prepare: of a batch as the reader gives it.
     """
 
-    def __init__(self, function, prepare=lambda batch: batch):
+    def __init__(
+        self,
+        function: Callable[[Any], dict[str, tf.Tensor]],
+        prepare: Callable[[dict[str, tf.Tensor]], Any] = lambda batch: batch,
+    ):
         self.function, self.prepare = tf.function(function, autograph=False), prepare
 
-    def __call__(self, batch):
+    def __call__(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self.function(self.prepare(batch))
 
-    def graph(self, batch):
+    def graph(self, batch: dict[str, tf.Tensor]) -> tf.Graph:
         """The traced `tf.Graph` for batches of this shape."""
         return self.function.get_concrete_function(self.prepare(batch)).graph
 
 
 def make_placement(
-    devices=None,
+    devices: Sequence[str] | None = None,
     *,
-    data_parallel=False,
-    cluster=None,
-    logical_cpus=None,
-    logical_gpus=None,
-    logical_gpu_megabytes=4096,
-):
+    data_parallel: bool = False,
+    cluster: "Servers | None" = None,
+    logical_cpus: int | None = None,
+    logical_gpus: int | None = None,
+    logical_gpu_megabytes: int = 4096,
+) -> Placement:
     """The placement that a command line asks for. Clusters and logical devices: before TensorFlow's first operation.
 
     Args:
@@ -155,7 +164,9 @@ def make_placement(
     return DataParallelPlacement(devices) if data_parallel else Placement(devices, cluster)
 
 
-def split_devices(logical_cpus=None, logical_gpus=None, logical_gpu_megabytes=4096):
+def split_devices(
+    logical_cpus: int | None = None, logical_gpus: int | None = None, logical_gpu_megabytes: int = 4096
+) -> None:
     """Splits the CPU, and the first GPU, into several devices; only before TensorFlow's first operation.
 
     Raises:
@@ -177,14 +188,14 @@ def split_devices(logical_cpus=None, logical_gpus=None, logical_gpu_megabytes=40
         )
 
 
-def available_devices():
+def available_devices() -> list[str]:
     """Names of all devices: "GPU:0" on this machine, "worker:1/GPU:0" on the machine of a worker."""
     return [
         device_name(device.name) for device in tf.config.list_logical_devices() if device.device_type in ("CPU", "GPU")
     ]
 
 
-def device_name(device):
+def device_name(device: str) -> str:
     """The name that `--devices` takes for a device string of TensorFlow's."""
     spec = tf.DeviceSpec.from_string(device)
     own = f"{spec.device_type or 'CPU'}:{spec.device_index or 0}"

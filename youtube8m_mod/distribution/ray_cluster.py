@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import warnings
+from types import ModuleType
+from typing import Any
 
 from youtube8m_mod.errors import UserError, first_line
 
@@ -16,7 +18,7 @@ REACHABLE_SECONDS = 10
 _ADDRESS_FILE = "ray_current_cluster"  # Where `ray start` leaves the address of this machine's cluster.
 
 
-def connect(address):
+def connect(address: str) -> ModuleType:
     """Connects this process to a Ray cluster, or starts one.
 
     Args:
@@ -100,17 +102,17 @@ def _signals_kept():
                 signal.signal(number, handler)
 
 
-def nodes(ray):
+def nodes(ray: ModuleType) -> dict[str, tuple[str, dict[str, float]]]:
     """{id: (address, {resource: number})} of the nodes that are alive."""
     return {node["NodeID"]: (node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]}
 
 
-def device_kind(ray):
+def device_kind(ray: ModuleType) -> str:
     """ "GPU" where the cluster has one, else "CPU"."""
     return "GPU" if ray.cluster_resources().get("GPU", 0) >= 1 else "CPU"
 
 
-def result(ray, reference, where=""):
+def result(ray: ModuleType, reference: Any, where: str = "") -> Any:
     """`ray.get`, with a `UserError` of the task as one here.
 
     Args:
@@ -124,7 +126,7 @@ def result(ray, reference, where=""):
         raise
 
 
-def lost(ray):
+def lost(ray: ModuleType) -> tuple[type[Exception], ...]:
     """The exceptions by which a task says that its process or node is gone."""
     exceptions = ray.exceptions
     return (

@@ -5,12 +5,17 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from youtube8m_mod.distribution import ray_cluster
 from youtube8m_mod.distribution.servers import Servers, check_timeout, keep_to_loopback
 from youtube8m_mod.errors import UserError
+
+if TYPE_CHECKING:
+    from youtube8m_mod.processes import Supervised
 
 _START_SECONDS = 600  # For an actor to import TensorFlow and start its server.
 _LAST_LOOK = 5  # Seconds in which a lost worker is found after TensorFlow has raised an error.
@@ -22,7 +27,7 @@ class TensorFlowServer:
     def __init__(self):
         self._over = threading.Event()
 
-    def start(self, task, host):
+    def start(self, task: int, host: str) -> str:
         """Starts the server as `worker:<task>`; returns its "host:port"."""
         self._server = tf.distribute.Server(
             {"worker": {task: f"{host}:0"}}, job_name="worker", task_index=task, start=False
@@ -33,11 +38,11 @@ class TensorFlowServer:
         self._server.start()
         return f"{host}:{port}"
 
-    def ping(self):
+    def ping(self) -> int:
         """A sign of life: the number of its process."""
         return os.getpid()
 
-    def live(self):
+    def live(self) -> None:
         """Ends with the actor: who waits for it knows of its death at once."""
         self._over.wait()
 
@@ -58,7 +63,7 @@ class RayWorkers(Servers):
         UserError: where there is no cluster, or too few devices are free.
     """
 
-    def __init__(self, address, count, timeout, supervised):
+    def __init__(self, address: str, count: int, timeout: float, supervised: "Supervised"):
         check_timeout(timeout)
         self._ray, self._supervised = ray_cluster.connect(address), supervised
         kind = ray_cluster.device_kind(self._ray)
@@ -88,13 +93,13 @@ class RayWorkers(Servers):
         self._lives = [actor.live.remote() for actor in self._actors]
         self._over = threading.Event()
 
-    def connect(self):
+    def connect(self) -> None:
         tf.config.set_visible_devices([], "GPU")  # They are the actors', those of this machine too.
         tf.get_logger().setLevel("ERROR")  # A checkpoint over several devices is traced anew: no news to anyone.
         super().connect()
 
     @contextlib.contextmanager
-    def guard(self):
+    def guard(self) -> Iterator[None]:
         """A scope in which a lost worker ends the process, which its supervisor starts again."""
         threading.Thread(target=self._watch, daemon=True).start()
         try:

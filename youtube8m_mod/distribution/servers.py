@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterable
 
 import tensorflow as tf
 from tensorflow.python.eager import context
@@ -14,7 +15,7 @@ from youtube8m_mod.errors import UserError
 LONGEST_TIMEOUT = 86_400  # Seconds; more are no number to a socket in places.
 
 
-def tf_config_addresses(tf_config):
+def tf_config_addresses(tf_config: str | None) -> list[str]:
     """Addresses of the workers, "host:port" each, by task; none where TF_CONFIG, whose text this is, names none.
 
     Raises:
@@ -46,7 +47,7 @@ def tf_config_addresses(tf_config):
     return list(addresses)
 
 
-def split_address(address):
+def split_address(address: str) -> tuple[str, int]:
     """(host, port) of "host:port"."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -54,7 +55,7 @@ def split_address(address):
     return host.strip("[]"), int(port)
 
 
-def check_timeout(timeout):
+def check_timeout(timeout: float) -> None:
     if not 1 <= timeout <= LONGEST_TIMEOUT:
         raise UserError(f"--worker_timeout must be from 1 to {LONGEST_TIMEOUT} seconds, got {timeout:g}.")
 
@@ -67,11 +68,11 @@ class Servers:
         timeout: seconds to wait for one that does not listen yet.
     """
 
-    def __init__(self, addresses, timeout=60.0):
+    def __init__(self, addresses: Iterable[str], timeout: float = 60.0):
         check_timeout(timeout)
         self.addresses, self.timeout = list(addresses), timeout
 
-    def connect(self):
+    def connect(self) -> None:
         """Makes the servers' devices known to TensorFlow; before its first operation.
 
         Raises:
@@ -92,7 +93,7 @@ class Servers:
         if own_host.startswith("127."):
             keep_to_loopback(own_port)
 
-    def guard(self):
+    def guard(self) -> contextlib.AbstractContextManager[None]:
         """A scope for the run. What becomes of the servers meanwhile is seen by no one here."""
         return contextlib.nullcontext()
 
@@ -112,7 +113,7 @@ class Servers:
             time.sleep(0.5)
 
 
-def keep_to_loopback(port):
+def keep_to_loopback(port: int) -> None:
     """Lets this process's listening socket on a port take connections of this machine only.
 
     TensorFlow's runtime listens on all interfaces whatever address it is given; Linux lets a socket be tied to one.

@@ -1,9 +1,12 @@
 """Batch normalisation with the original's settings."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
+
+from youtube8m_mod.tree import Tensor
 
 EPSILON = 1e-3
 
@@ -24,12 +27,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
         self.unbiased_moving_variance = unbiased_moving_variance
 
-    def add_weight(self, *args, trainable=True, **kwargs):
+    def add_weight(self, *args, trainable: bool = True, **kwargs) -> keras.Variable:
         # Replicas of a data-parallel model share the mean of their moving averages.
         aggregation = {} if trainable else {"aggregation": "mean"}
         return super().add_weight(*args, trainable=trainable, **aggregation | kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         outputs = super().call(inputs, training=training, mask=mask)
         if self.unbiased_moving_variance and training and self.trainable:
             rows, variance = self._rows_and_variance(ops.cast(inputs, "float32"), mask)
@@ -47,5 +50,5 @@ class BatchNormalization(keras.layers.BatchNormalization):
         mean = ops.sum(inputs * kept, axis=axes) / ops.maximum(rows, 1)
         return rows, ops.sum(ops.square(inputs - mean) * kept, axis=axes) / ops.maximum(rows, 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"unbiased_moving_variance": self.unbiased_moving_variance}

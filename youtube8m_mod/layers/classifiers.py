@@ -1,11 +1,14 @@
 """Classifiers on top of a pooled video: logistic (Fig. 5) and mixture of experts (the starter code's)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.layers.checks import check_positive
 from youtube8m_mod.layers.initializers import slim_variance_scaling
 from youtube8m_mod.layers.projection import project
+from youtube8m_mod.tree import Shape, Tensor
 
 
 class _Classifier(keras.layers.Layer):
@@ -17,16 +20,16 @@ class _Classifier(keras.layers.Layer):
         self.num_classes = num_classes
         self.input_spec = keras.InputSpec(ndim=2)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> tuple[Shape, Shape]:
         return ((input_shape[0], self.num_classes),) * 2
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> tuple[keras.KerasTensor, ...]:
         return tuple(keras.KerasTensor(shape, "float32") for shape in self.compute_output_shape(inputs.shape))
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
         return None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_classes": self.num_classes}
 
 
@@ -44,7 +47,7 @@ class LogisticClassifier(_Classifier):
         (logits, probabilities), float32 `(batch, C)` each.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.num_classes),
@@ -59,7 +62,7 @@ class LogisticClassifier(_Classifier):
         """Weights under the l2 penalty."""
         return [self.kernel, self.bias]
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         logits = ops.cast(project(inputs, self.kernel), "float32") + ops.cast(self.bias, "float32")
         return logits, ops.sigmoid(logits)
 
@@ -86,7 +89,7 @@ class MixtureOfExpertsClassifier(_Classifier):
         check_positive(experts=experts)
         self.experts = experts
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size = input_shape[-1]
         self.gate_kernel = self.add_weight(
             name="gate_kernel", shape=(size, self.num_classes * (self.experts + 1)), initializer="glorot_uniform"
@@ -104,7 +107,7 @@ class MixtureOfExpertsClassifier(_Classifier):
         """Weights under the l2 penalty."""
         return [self.gate_kernel, self.expert_kernel]
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         C, E = self.num_classes, self.experts
         gates = ops.reshape(ops.matmul(inputs, self.gate_kernel), (-1, C, E + 1))
         experts = ops.reshape(ops.matmul(inputs, self.expert_kernel) + self.expert_bias, (-1, C, E))
@@ -113,5 +116,5 @@ class MixtureOfExpertsClassifier(_Classifier):
         clipped = ops.clip(probabilities, 1e-7, 1 - 1e-7)
         return ops.log(clipped) - ops.log1p(-clipped), probabilities
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"experts": self.experts}

@@ -1,11 +1,14 @@
 """Context gating with a squeeze (Fig. 5)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.layers.batch_norm import BatchNormalization
 from youtube8m_mod.layers.checks import check_positive
 from youtube8m_mod.layers.initializers import slim_variance_scaling
+from youtube8m_mod.tree import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -33,7 +36,7 @@ class ContextGating(keras.layers.Layer):
         self.input_spec = keras.InputSpec(ndim=2)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size = input_shape[-1]
         reduced = size // self.reduction
         if not reduced:
@@ -43,14 +46,14 @@ class ContextGating(keras.layers.Layer):
         self.norm.build((None, reduced))
         self.input_spec = keras.InputSpec(ndim=2, axes={-1: size})
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         gates = ops.relu(self.norm(ops.matmul(inputs, self.squeeze), training=training))
         return inputs * ops.sigmoid(ops.matmul(gates, self.excite))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "reduction": self.reduction,
             "unbiased_moving_variance": self.unbiased_moving_variance,

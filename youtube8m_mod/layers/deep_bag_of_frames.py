@@ -1,10 +1,13 @@
 """The deep bag of frames of the starter code (Table 1's baseline)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.layers.batch_norm import BatchNormalization
 from youtube8m_mod.layers.checks import check_positive, combine_masks
+from youtube8m_mod.tree import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -68,7 +71,7 @@ class DeepBagOfFrames(keras.layers.Layer):
         )
         self.input_spec = keras.InputSpec(ndim=3)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size = input_shape[-1]
         self.cluster_kernel = self.add_weight(
             name="cluster_kernel",
@@ -85,7 +88,14 @@ class DeepBagOfFrames(keras.layers.Layer):
         self.hidden_norm.build((None, self.hidden_size))
         self.input_spec = keras.InputSpec(ndim=3, axes={-1: size})
 
-    def call(self, inputs, num_frames=None, frame_index=None, mask=None, training=None):
+    def call(
+        self,
+        inputs: Tensor,
+        num_frames: Tensor | None = None,
+        frame_index: Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         if frame_index is None:
             frame_index = self._draw(inputs, num_frames, combine_masks(inputs, {"mask": mask}), training)
         if self.l2_normalize:  # In float32: a square below 1e-12 is 0 in float16.
@@ -117,13 +127,13 @@ class DeepBagOfFrames(keras.layers.Layer):
         drawn = _floor(position, ops.sum(ops.cast(mask, "int32"), axis=1))
         return ops.cast(ops.take_along_axis(kept_first, drawn, axis=1), "int32")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0], self.hidden_size
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
         return None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "clusters": self.clusters,
             "hidden_size": self.hidden_size,

@@ -1,16 +1,20 @@
 """From stored features to the model's input: dequantising and de-whitening."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from youtube8m_mod.data.records import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, FLOAT_RANGE
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.tree import Shape, Tensor
 
 WHITENED_OFFSET = 4 / 512  # What the dataset's quantiser added to its PCA features.
 
 
-def input_offset(width, whitened_size):
+def input_offset(width: int, whitened_size: int) -> np.ndarray:
     """float32 `(width,)`: what is subtracted from each dequantised value before it is scaled."""
     offset = np.zeros(width, np.float32)
     offset[:whitened_size] = WHITENED_OFFSET
@@ -44,14 +48,14 @@ class FeatureScaling(keras.layers.Layer):
         self.input_spec = keras.InputSpec(ndim=3)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         width = input_shape[-1]
         if self.whitened_size > width:
             raise ValueError(f"Expected at least {self.whitened_size} features, got input shape {input_shape}.")
         self.scale = self.add_weight(name="scale", shape=(width,), autocast=False, initializer="ones", trainable=False)
         self.offset = input_offset(width, self.whitened_size)
 
-    def call(self, features, present_frames=None):
+    def call(self, features: Tensor, present_frames: Tensor | None = None) -> Tensor:
         quantized = keras.backend.standardize_dtype(features.dtype) == "uint8"
         features = ops.cast(features, "float32")
         if quantized:
@@ -63,10 +67,10 @@ class FeatureScaling(keras.layers.Layer):
             features = ops.where(present[:, :, None], features, 0.0)
         return ops.cast((features - self.offset) * self.scale, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):  # Named as in `build`: a model's summary asks by name.
+    def compute_output_shape(self, input_shape: Shape) -> Shape:  # Named as in `build`: a model's summary asks by name.
         return input_shape
 
-    def set_eigenvalues(self, eigenvalues):
+    def set_eigenvalues(self, eigenvalues: Sequence[float] | np.ndarray) -> None:
         """Sets the scale from the dataset's PCA eigenvalues, `(n,)` or `(n, 1)`, n >= whitened_size."""
         eigenvalues = np.asarray(eigenvalues)
         flat = eigenvalues.reshape(-1)
@@ -85,5 +89,5 @@ class FeatureScaling(keras.layers.Layer):
         scale[: self.whitened_size] = leading + np.float32(1e-4)
         self.scale.assign(scale)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"whitened_size": self.whitened_size, "clip": self.clip}

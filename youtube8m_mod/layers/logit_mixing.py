@@ -1,11 +1,15 @@
 """The gate that mixes the logits of a node's children (Fig. 6 and 7)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.layers.batch_norm import BatchNormalization
 from youtube8m_mod.layers.checks import check_positive, combine_masks
 from youtube8m_mod.layers.initializers import slim_variance_scaling
+from youtube8m_mod.tree import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -34,7 +38,7 @@ class LogitMixing(keras.layers.Layer):
         self.children, self.momentum = children, momentum
         self.norm = BatchNormalization(momentum=momentum, name="norm", dtype="float32")
 
-    def build(self, frames_shape, logits_shape=None):
+    def build(self, frames_shape: Shape, logits_shape: Sequence[Shape] | None = None) -> None:
         if len(frames_shape) != 3:
             raise ValueError(f"Expected frames of shape (batch, frames, features), got shape {tuple(frames_shape)}.")
         if logits_shape is not None:
@@ -46,7 +50,14 @@ class LogitMixing(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.children,), initializer="zeros", autocast=False)
         self.norm.build((None, size))
 
-    def call(self, frames, logits, mask=None, frames_mask=None, training=None):
+    def call(
+        self,
+        frames: Tensor,
+        logits: Sequence[Tensor],
+        mask: Tensor | None = None,
+        frames_mask: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[Tensor, Tensor]:
         self._check_children(logits)
         mask = combine_masks(frames, {"mask": mask, "frames_mask": frames_mask})
         mean = self.norm(self._mean(ops.cast(frames, "float32"), mask), training=training)  # (B, N)
@@ -65,16 +76,23 @@ class LogitMixing(keras.layers.Layer):
         if len(logits) != self.children:
             raise ValueError(f"Expected the logits of {self.children} children, got {len(logits)}.")
 
-    def compute_output_shape(self, frames_shape, logits_shape):
+    def compute_output_shape(self, frames_shape: Shape, logits_shape: Sequence[Shape]) -> tuple[Shape, Shape]:
         return tuple(logits_shape[0]), (frames_shape[0], self.children)
 
-    def compute_output_spec(self, frames, logits, mask=None, frames_mask=None, training=None):
+    def compute_output_spec(
+        self,
+        frames: keras.KerasTensor,
+        logits: Sequence[keras.KerasTensor],
+        mask: Tensor | None = None,
+        frames_mask: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[keras.KerasTensor, ...]:
         self._check_children(logits)
         shapes = self.compute_output_shape(frames.shape, [each.shape for each in logits])
         return tuple(keras.KerasTensor(shape, "float32") for shape in shapes)
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
         return None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"children": self.children, "momentum": self.momentum}

@@ -1,6 +1,7 @@
 """The NeXtVLAD pooling layer (Fig. 2, Eq. 2-5)."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,6 +9,7 @@ from keras import ops
 from youtube8m_mod.layers.batch_norm import BatchNormalization
 from youtube8m_mod.layers.checks import check_positive, combine_masks
 from youtube8m_mod.layers.initializers import slim_variance_scaling
+from youtube8m_mod.tree import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -52,7 +54,7 @@ class NeXtVLAD(keras.layers.Layer):
         )
         self.input_spec = keras.InputSpec(ndim=3)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size, width = input_shape[-1], self._expanded_width(input_shape)
         G, K = self.groups, self.clusters
         self.group_width = width // G
@@ -70,7 +72,9 @@ class NeXtVLAD(keras.layers.Layer):
         self.output_norm.build((None, self.group_width * K))
         self.input_spec = keras.InputSpec(ndim=3, axes={-1: size})
 
-    def call(self, inputs, frame_mask=None, mask=None, training=None):
+    def call(
+        self, inputs: Tensor, frame_mask: Tensor | None = None, mask: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
         G, K, F = self.groups, self.clusters, self.group_width
         batch, frames = ops.shape(inputs)[:2]
         mask = combine_masks(inputs, {"frame_mask": frame_mask, "mask": mask})
@@ -117,13 +121,13 @@ class NeXtVLAD(keras.layers.Layer):
             )
         return width
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0], self._expanded_width(input_shape) // self.groups * self.clusters
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor | None) -> None:
         return None
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "groups": self.groups,
             "clusters": self.clusters,

@@ -1,17 +1,20 @@
 """Products of few rows with a large matrix, whose backward pass spares the memory."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from youtube8m_mod.gradients import custom_gradient
 from youtube8m_mod.layers.checks import check_positive
 from youtube8m_mod.layers.initializers import slim_variance_scaling
+from youtube8m_mod.tree import Shape, Tensor
 
 # Measured on two cores of a Xeon with AMX; docs/speed.md.
 _FEW_ROWS = 40
 
 
-def project(inputs, kernel):
+def project(inputs: Tensor, kernel: Tensor) -> Tensor:
     """x W: `inputs` `(batch, N)` times a `kernel` `(N, H)`, in the dtype of the inputs.
 
     With few rows, the step waits for the memory in which the kernel and its gradient lie. So the gradient with respect
@@ -58,18 +61,18 @@ class Projection(keras.layers.Layer):
         self.input_spec = keras.InputSpec(ndim=2)
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         # Not cast by Keras: its cast would give the gradient in the compute dtype.
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.units), autocast=False, initializer=self.initializer
         )
         self.input_spec = keras.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return project(inputs, self.kernel)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0], self.units
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"units": self.units}

@@ -44,11 +44,11 @@ class GAP(keras.metrics.Metric):
         self._lock = threading.Lock()  # Replicas take their turns.
         self.reset_state()
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self._negated, self._correct = np.zeros(0, np.float32), np.zeros(0, bool)  # In order of probability.
         self._num_labels = 0
 
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         counts = weights > 0
         probabilities, classes = ops.top_k(predictions, min(self.top_k, labels.shape[-1]))
@@ -57,10 +57,10 @@ class GAP(keras.metrics.Metric):
         num_labels = ops.sum(ops.cast(labels > 0, "float32") * ops.cast(counts, "float32")[:, None])
         _call(self._insert, (probabilities, correct, counted, num_labels))
 
-    def result(self):
+    def result(self) -> Tensor:
         return _call(self._value, (), "float64")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"top_k": self.top_k}
 
     def _insert(self, probabilities, correct, counted, num_labels):

@@ -19,7 +19,7 @@ class HitAt1(keras.metrics.Mean):
     def __init__(self, name: str = "hit_at_1", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         best = ops.argmax(predictions, axis=1)
         hits = ops.take_along_axis(labels, best[:, None], axis=1)[:, 0] > 0

@@ -20,7 +20,7 @@ class PERR(keras.metrics.Mean):
     def __init__(self, name: str = "perr", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         count = ops.sum(ops.cast(labels > 0, "int32"), axis=1)
         best, classes = ops.top_k(predictions, labels.shape[1])
