@@ -1,10 +1,12 @@
-"""Is a run that was killed again and again the run that was never interrupted?
+r"""Is a run that was killed again and again the run that was never interrupted?
 
-    python -m benchmarks.kill_and_resume [--kills=20] [--steps=160] [--branching=2x2] [--seed=0] [--segments]
+    python -m benchmarks.kill_and_resume [--kills=20] [--steps=160] [--branching=2x2] [--seed=0] [--segments] \
+        [--validation]
 
 Trains a tiny MOD on a tiny miniature to the end, and once more with SIGKILL at random moments: while it starts, in a
 step, while a checkpoint is written. Then it compares the two last checkpoints bit for bit (weights, averages, Adam,
-step, random state, place in the data), the logs, and how often each record was seen in each pass.
+step, random state, place in the data), the logs, and how often each record was seen in each pass. With --validation
+held-out records are scored meanwhile, on exponential averages of the weights, and the best checkpoint is compared too.
 """
 
 import argparse
@@ -36,7 +38,7 @@ MODEL = (
 DATA = dict(
     train_videos=70,
     validate_videos=30,
-    test_videos=1,
+    test_videos=10,
     min_frames=10,
     max_frames=20,
     feature_sizes=(16, 8),
@@ -46,6 +48,7 @@ DATA = dict(
 )
 BATCH_SIZE = 8
 CHECKPOINT_STEPS = 3
+VALIDATION_STEPS = 5
 LONGEST_STRETCH = 12  # Steps between two kills, at the most.
 STARTUP_KILLS = 0.2  # Share of the kills that come before the first step.
 
@@ -58,6 +61,7 @@ def work(pattern, train_dir, settings, seen_path):
     from youtube8m_mod.training.callbacks import RunCallback
     from youtube8m_mod.training.run import Run
     from youtube8m_mod.training.trainer import Trainer, TrainingOptions
+    from youtube8m_mod.training.validation import ValidationOptions
 
     class Witness(RunCallback):
         def on_train_batch_begin(self, number, logs=None):
@@ -72,11 +76,18 @@ def work(pattern, train_dir, settings, seen_path):
 
     phase = config.phase_config(
         "finetune" if settings.segments else "pretrain",
-        {"batch_size": BATCH_SIZE, "max_steps": settings.steps, "num_epochs": None},
+        {
+            "batch_size": BATCH_SIZE,
+            "max_steps": settings.steps,
+            "num_epochs": None,
+            "ema_momentum": 0.9 if settings.validation else 0.0,
+        },
     )
     run = Run(config.model_config("mod_nextvlad_tiny", (*MODEL, f"branching={settings.branching}")), phase)
     options = TrainingOptions(checkpoint_steps=CHECKPOINT_STEPS, log_steps=10)
-    Trainer(run, train_dir, pattern, options, callbacks=[Witness()]).train()
+    held_out = f"{settings.work}/data/{'test' if settings.segments else 'validate'}-*.tfrecord"
+    validation = ValidationOptions(held_out, steps=VALIDATION_STEPS) if settings.validation else None
+    Trainer(run, train_dir, pattern, options, callbacks=[Witness()], validation=validation).train()
 
 
 def start(folder, name, settings, *options):
@@ -84,6 +95,7 @@ def start(folder, name, settings, *options):
         *(sys.executable, "-m", "benchmarks.kill_and_resume", "--work", folder, "--name", name),
         *(f"--steps={settings.steps}", f"--branching={settings.branching}"),
         *(["--segments"] * settings.segments),
+        *(["--validation"] * settings.validation),
         *options,
     ]
     with open(f"{folder}/{name}.log", "ab") as log:
@@ -199,6 +211,7 @@ def main(argv):
     parser.add_argument("--branching", default="2x2", help="of the model")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--segments", action="store_true", help="finetune on segments, not pretrain on videos")
+    parser.add_argument("--validation", action="store_true", help="score held-out records, average the weights")
     parser.add_argument("--folder", help="where to work, kept afterwards (default: a temporary one)")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--name", help=argparse.SUPPRESS)
@@ -219,14 +232,18 @@ def main(argv):
         rows = kill_at_random(folder, settings, startup_seconds)
         finish(folder, "killed", settings)
 
-        tensors, different = compare_checkpoints(f"{folder}/whole", f"{folder}/killed", settings.steps)
+        both = f"{folder}/whole", f"{folder}/killed"
+        tensors, different = compare_checkpoints(*both, settings.steps)
+        best = [files.read_json(f"{train_dir}/best.json") for train_dir in both] if settings.validation else [None] * 2
+        if settings.validation and best[0] == best[1]:
+            different += compare_checkpoints(*both, best[0]["step"])[1]
         states = [
             files.read_json(f"{folder}/{name}/checkpoint-{settings.steps:08d}/state.json")
             for name in ("whole", "killed")
         ]
         counts = {name: count_records(seen_steps(f"{folder}/{name}.seen")) for name in ("whole", "killed")}
         taken = len(seen_steps(f"{folder}/killed.seen"))
-        logs_equal = log_without_rates(f"{folder}/whole") == log_without_rates(f"{folder}/killed")
+        logs = [log_without_rates(train_dir) for train_dir in both]
     print(format_table(rows))
     print()
     print(format_table([{"run": name, **values} for name, values in counts.items()]))
@@ -234,7 +251,8 @@ def main(argv):
         not different
         and states[0] == states[1]
         and counts["whole"] == counts["killed"]
-        and logs_equal
+        and logs[0] == logs[1]
+        and best[0] == best[1]
         and not counts["killed"]["changed_steps"]
         and not counts["killed"]["passes_with_repeats"]
     )
@@ -243,6 +261,7 @@ def main(argv):
             {
                 "case": "kill_and_resume",
                 "phase": "finetune" if settings.segments else "pretrain",
+                "validations": sum("val_loss" in line for line in logs[0]),
                 "kills": len(rows),
                 "kills_before_a_step": sum(row["steps taken"] == 0 for row in rows),
                 "kills_in_a_checkpoint": sum(row["writing a checkpoint"] == "yes" for row in rows),
@@ -251,7 +270,8 @@ def main(argv):
                 "tensors": tensors,
                 "tensors_that_differ": len(different),
                 "same_place": states[0] == states[1],
-                "same_log": logs_equal,
+                "same_log": logs[0] == logs[1],
+                "same_best": best[0] == best[1],
                 **counts["killed"],
                 "whole_run_s": round(whole_seconds, 1),
                 "equal": good,

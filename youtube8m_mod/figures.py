@@ -1,8 +1,10 @@
-"""Pictures of runs: the losses over time (Figures 3 and 4), and the classes of a video along its time.
+"""Pictures of runs: the losses over time (Figures 3 and 4), and the classes of videos along their time.
 
 Colours and styles of axes are set here for all that the project draws: figures, plots, reports, pages. matplotlib is
 loaded by the first figure.
 """
+
+import collections
 
 import numpy as np
 
@@ -117,4 +119,32 @@ def timeline_figure(videos, names=None):
         )
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.set_xlabel("time, s")
+    return figure
+
+
+def rated_segments_figure(videos, names=None):
+    """Probability of rated segments over time, class by class, beside the ratings; a panel a video.
+
+    Args:
+        videos: list of dicts: "id"; "ratings", a list of (class, start of the segment in s, whether the class was found
+            there, probability).
+        names: {class: name}, or None.
+    """
+    figure, panels = new_figure(len(videos), 1, (6, 0.5 + 1.6 * len(videos)), sharex=True, sharey=True)
+    for axes, video in zip(panels[:, 0], videos):
+        classes = collections.Counter(class_id for class_id, *_ in video["ratings"])
+        for colour, (class_id, _) in zip(COLOURS, classes.most_common()):
+            own = [rating[1:] for rating in video["ratings"] if rating[0] == class_id]
+            starts, positive, probabilities = map(np.array, zip(*own))
+            times = starts + 2.5
+            axes.plot(times, probabilities, color=colour, linewidth=1, alpha=0.4)
+            for marked, face in ((positive, colour), (~positive, "white")):
+                axes.plot(times[marked], probabilities[marked], "o", color=colour, markerfacecolor=face, markersize=8)
+            axes.plot([], [], "o", color=colour, label=(names or {}).get(class_id) or f"class {class_id}")
+        style_axes(axes, video["id"])
+        axes.set(ylim=(-0.08, 1.08), yticks=[0, 0.5, 1])
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
+    axes.set_xlabel("time, s")
+    axes.set_xlim(left=0)
+    figure.suptitle("probability of rated segments (filled: present, hollow: absent)", fontsize=11)
     return figure

@@ -55,11 +55,23 @@ def test_scores_of_rated_segments(data, tmp_path):
     options = held_out(data, best_metric="leaf_map")
     trainer = tiny.trainer(data, tmp_path, tiny.run("finetune", max_steps=2, **TREE), validation=options)
     trainer.train()
-    line, ratings = read_history(str(tmp_path))[-1], {}
+    line, ratings, videos = read_history(str(tmp_path))[-1], {}, {}
     for batch in trainer.validation.reader.read(4):
         probabilities = trainer.model.tree(batch).probabilities.numpy()
         for row, label in np.argwhere(batch["label_weights"].numpy()):
-            ratings.setdefault(label, []).append((-probabilities[row, label], bool(batch["labels"][row, label])))
+            positive = bool(batch["labels"][row, label])
+            ratings.setdefault(label, []).append((-probabilities[row, label], positive))
+            rating = (
+                label,
+                int(batch["start_times"][row]),
+                positive,
+                pytest.approx(probabilities[row, label], abs=1e-6),
+            )
+            videos.setdefault(batch["ids"].numpy()[row].decode(), []).append(rating)
+    shown = trainer.validation.rated_videos
+    assert [video["id"] for video in shown] == list(videos)[:4]
+    for video in shown:
+        assert video["ratings"] == sorted(videos[video["id"]], key=lambda rating: rating[:2])
     terms = [
         average_precision(np.array([positive for _, positive in sorted(own, key=lambda pair: pair[0])]), count)
         for own in ratings.values()

@@ -9,6 +9,8 @@ from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.terminal import format_table
 
+_SECTIONS = {"bce_level_": "bce/level_", "kl_level_": "kl/level_", "val_": "validation/"}
+
 
 class Interval:
     """Sums of loss terms since the last line of the log.
@@ -56,8 +58,7 @@ class History:
     def add(self, step, averages):
         self.lines.append({"step": step, **averages})
         with self.writer.as_default(step):
-            for name, value in averages.items():
-                tf.summary.scalar(name, value)
+            write_scalars(averages)
         self._write()
 
     def extend(self, averages):
@@ -65,13 +66,21 @@ class History:
         step = self.lines[-1]["step"]
         self.lines[-1] |= averages
         with self.writer.as_default(step):
-            for name, value in averages.items():
-                tf.summary.scalar(name, value)
+            write_scalars(averages)
         self._write()
 
     def _write(self):
         with files.write_file(self.path) as file:
             file.writelines(json.dumps(line) + "\n" for line in self.lines)
+
+
+def write_scalars(values):
+    """Writes {name as in the log: value} for TensorBoard, whose sections are what stands before a slash."""
+    for name, value in values.items():
+        for prefix, section in _SECTIONS.items():
+            if name.startswith(prefix):
+                name = section + name.removeprefix(prefix)
+        tf.summary.scalar(name, value)
 
 
 def read_history(train_dir):

@@ -34,7 +34,8 @@ class FusedAdam(keras.optimizers.Optimizer):
 
     Moments lie on the device of their variable. A gradient is clipped to `clip_norm` by its own norm, and is touched
     only where its norm exceeds it. The bias correction's powers of beta are variables of their own: finetuning carries
-    the moments over and resets the step, and the correction goes on.
+    the moments over and resets the step, and the correction goes on. The norms of the gradients before clipping stay on
+    their devices until the next step, for `norm_of`; they are no part of the state, neither saved nor restored.
 
     Args:
         learning_rate: a number or a schedule of the step.
@@ -62,6 +63,10 @@ class FusedAdam(keras.optimizers.Optimizer):
             )
             for name, value in (("beta_1_power", self.beta_1), ("beta_2_power", self.beta_2))
         )
+        self._norms = [_Norms(*own) for own in _by_device(variables).items()]
+        self._norm_places = {
+            index: (norms, place) for norms in self._norms for place, index in enumerate(norms.indices)
+        }
 
     def add_variable_from_reference(self, reference_variable, *args, **kwargs):
         # Without the scope, Keras puts every slot on the default device.
@@ -75,17 +80,27 @@ class FusedAdam(keras.optimizers.Optimizer):
             super()._backend_update_step(grads, trainable_variables, scalars)
         else:
             # Keras sums over replicas even where there is one: all gradients to the default device and back.
+            found = {}
             for gradient, variable in zip(grads, trainable_variables):
-                self.update_step(gradient, variable.value, scalars)
+                found[self._get_variable_index(variable)] = self._update(gradient, variable.value, scalars)
+            for norms in self._norms:
+                norms.assign(found)
         self.beta_1_power.assign(self.beta_1_power * self.beta_1)
         self.beta_2_power.assign(self.beta_2_power * self.beta_2)
 
     def update_step(self, gradient, variable, scalars):
+        norm = self._update(gradient, variable, scalars)
+        norms, place = self._norm_places[self._get_variable_index(variable)]
+        norms.assign_one(place, norm)
+
+    def _update(self, gradient, variable, scalars):
+        """Updates a variable; returns the norm of its gradient."""
         index = self._get_variable_index(variable)
         learning_rate, beta_1_power, beta_2_power = scalars
         gradient = tf.cast(gradient, variable.dtype)
         gradient.set_shape(variable.shape)  # The graph of a batch of unknown size does not know it.
         with tf.device(variable.device):  # Without the scope, gradients travel to the default device to be clipped.
+            norm = _norm(gradient)
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=self.first_moments[index].value.handle,
@@ -96,19 +111,26 @@ class FusedAdam(keras.optimizers.Optimizer):
                 beta1=self.beta_1,
                 beta2=self.beta_2,
                 epsilon=self.epsilon,
-                grad=self.clipped(gradient),
+                grad=self.clipped(gradient, norm),
             )
+            return tf.cast(norm, tf.float32)
 
     @property
     def model_averages(self):
         """The moving average of each variable, with `use_ema`."""
         return self._model_variables_moving_average
 
-    def clipped(self, gradient):
-        """The gradient, its norm brought down to `clip_norm` where it exceeds it."""
+    def norm_of(self, variables):
+        """The norm of all gradients of some of the variables together, in the last step before clipping: a scalar."""
+        places = [self._norm_places[self._get_variable_index(variable)] for variable in variables]
+        return tf.norm([norms.values[place] for norms, place in places])
+
+    def clipped(self, gradient, norm=None):
+        """The gradient, its norm (None: to be computed) brought down to `clip_norm` where it exceeds it."""
         if not self.clip_norm:
             return gradient
-        norm = tf.sqrt(2 * tf.nn.l2_loss(gradient))
+        if norm is None:
+            norm = _norm(gradient)
         if gradient.shape.num_elements() < _LARGE:
             return gradient * (self.clip_norm / tf.maximum(norm, self.clip_norm))
         return tf.cond(norm > self.clip_norm, lambda: gradient * (self.clip_norm / norm), lambda: gradient)
@@ -120,6 +142,42 @@ class FusedAdam(keras.optimizers.Optimizer):
             "epsilon": self.epsilon,
             "clip_norm": self.clip_norm,
         }
+
+
+class _Norms:
+    """Norms of the gradients of all variables on a device, in one variable there: an assignment each would cost more.
+
+    Args:
+        device: of the variables; None: not known.
+        indices: of the variables in the optimizer.
+    """
+
+    def __init__(self, device, indices):
+        self.device, self.indices = device, indices
+        aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        with tf.device(device):
+            self.values = tf.Variable(tf.zeros(len(indices)), trainable=False, name="norms", aggregation=aggregation)
+
+    def assign(self, found):
+        """Takes {index of a variable: norm}; 0 where there was no gradient."""
+        with tf.device(self.device):
+            self.values.assign(tf.stack([found.get(index, tf.zeros(())) for index in self.indices]))
+
+    def assign_one(self, place, norm):
+        """Takes the norm of one variable, where a strategy updates them one by one."""
+        tf.raw_ops.ResourceScatterUpdate(resource=self.values.handle, indices=place, updates=norm)
+
+
+def _by_device(variables):
+    """{device or None: [index of a variable]}"""
+    devices = {}
+    for index, variable in enumerate(variables):
+        devices.setdefault(getattr(variable.value, "device", None), []).append(index)
+    return devices
+
+
+def _norm(gradient):
+    return tf.sqrt(2 * tf.nn.l2_loss(gradient))
 
 
 def optimizer_of(phase):

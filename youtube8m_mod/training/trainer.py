@@ -138,7 +138,7 @@ class Trainer:
             self.log,
             *([KeepBest(self.validation)] if self.validation else []),
             run_callbacks.ProgressLine(self.log),
-            *([TensorBoardDetails()] if run.model.pooling == "nextvlad" else []),  # A bag of frames draws at random.
+            TensorBoardDetails(10 if run.model.pooling == "nextvlad" else 0, self.validation),
             *callbacks,
             run_callbacks.StopOnSignal(),
             run_callbacks.Checkpoints(),

@@ -4,25 +4,16 @@ import contextlib
 import dataclasses
 import time
 
-import keras
-import numpy as np
-import tensorflow as tf
-from keras import ops
-
-from youtube8m_mod import files, losses
+from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import ReaderSettings
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.metrics import GAP, PERR, HitAt1
-from youtube8m_mod.metrics.average_precision import ranked_average_precision
-from youtube8m_mod.models.batch import labels_of
-from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.training import checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
+from youtube8m_mod.training.scorer import SCORERS, Scorer
 
-SCORERS = ("root", "leaf", "average")
 _LOWER_IS_BETTER = ("loss", "bce")
 BEST = "best.json"
 
@@ -72,6 +63,7 @@ class Validation(RunCallback):
         scores: {"val_<name>": value} of the step that was just taken; None where it was not scored.
         best: {"step", "metric", "value", "scores"} of the best validation so far; None before the first.
         seconds: spent on validation in this process.
+        rated_videos: of the last time; see `Scorer`.
     """
 
     def __init__(self, options: ValidationOptions, run: Run):
@@ -117,6 +109,10 @@ class Validation(RunCallback):
         if self.best:
             found |= {"best_step": self.best["step"], f"best_{self.best_name}": self.best["value"]}
         return found
+
+    @property
+    def rated_videos(self) -> list[dict] | None:
+        return self._scorer and self._scorer.rated_videos
 
     def evaluate(self) -> dict[str, float]:
         """{"val_<name>": value} of the model as it is now."""
@@ -187,100 +183,6 @@ def held_out_reader(run, options):
         skip_bad_records=options.skip_bad_records,
         settings=options.reader,
     )
-
-
-class Scorer:
-    """Scores held-out records: the root, the first leaf, and the plain average of the leaves, in one pass.
-
-    Args:
-        model: a `MOD`.
-        run: its `Run`.
-        reader: a `Reader` of the records.
-        examples: score so many, the first of the files; None: all.
-
-    Returns (of a call):
-        {"loss": of the recipe, without L2; "<scorer>_<metric>": value}, scorers as in `SCORERS`.
-    """
-
-    def __init__(self, model: MOD, run: Run, reader: Reader, examples: int | None = None):
-        self.model, self.run, self.reader, self.examples = model, run, reader, examples
-        self._function = tf.function(self._outputs, reduce_retracing=True)
-
-    def __call__(self) -> dict[str, float]:
-        scorers = [_RatedScores() if self.run.phase.segments else _VideoScores() for _ in SCORERS]
-        total, examples = {}, 0
-        for batch in self.reader.read(self.run.phase.batch_size):
-            batch = {name: value for name, value in batch.items() if value.dtype != tf.string}
-            left = self.examples and self.examples - examples
-            if left and left < len(batch["labels"]):
-                batch = {name: value[:left] for name, value in batch.items()}
-            count = len(batch["labels"])
-            terms, probabilities = self._function(batch)
-            for name, value in terms.items():
-                total[name] = total.get(name, 0.0) + count * float(value)
-            labels, weights = labels_of(batch)
-            for scorer, values in zip(scorers, probabilities):
-                scorer.update(labels, values, weights)
-            examples += count
-            if self.examples and examples >= self.examples:
-                break
-        if not examples:
-            raise UserError(f"--eval_data_pattern: {', '.join(self.reader.paths[:3])} hold no example to score.")
-        loss = losses.total_loss({name: value / examples for name, value in total.items()}, self.model.recipe)
-        scores = {"loss": float(loss)}
-        for name, scorer in zip(SCORERS, scorers):
-            scores |= {f"{name}_{metric}": value for metric, value in scorer.result().items()}
-        return scores
-
-    def _outputs(self, batch):
-        """(loss terms without L2, probabilities of the root, the first leaf and the average of the leaves)."""
-        output = self.model.tree(batch, training=False)
-        leaves = _leaves(output)
-        average = ops.sigmoid(sum(leaf.logits for leaf in leaves) / len(leaves))
-        terms = losses.tree_losses(output, *labels_of(batch), self.model.recipe)
-        return terms, (output.probabilities, leaves[0].probabilities, average)
-
-
-class _VideoScores:
-    """GAP, Hit@1 and PERR of one scorer."""
-
-    def __init__(self):
-        self.metrics = {"gap": GAP(), "hit_at_1": HitAt1(), "perr": PERR()}
-
-    def update(self, labels, probabilities, weights):
-        for metric in self.metrics.values():
-            metric.update_state(labels, probabilities)
-
-    def result(self):
-        return {name: float(metric.result()) for name, metric in self.metrics.items()}
-
-
-class _RatedScores:
-    """MAP (Eq. 8) and BCE of the rated classes of one scorer."""
-
-    def __init__(self):
-        self.classes, self.probabilities, self.positive = [], [], []
-        self.bce = keras.metrics.Mean()
-
-    def update(self, labels, probabilities, weights):
-        rows, classes = np.nonzero(weights.numpy())
-        self.classes.append(classes)
-        self.probabilities.append(probabilities.numpy()[rows, classes])
-        self.positive.append(labels.numpy()[rows, classes] > 0)
-        self.bce.update_state(losses.binary_cross_entropy(labels, probabilities, weights), len(labels))
-
-    def result(self):
-        classes, probabilities, positive = map(np.concatenate, (self.classes, self.probabilities, self.positive))
-        found = []
-        for class_id in np.unique(classes[positive]):
-            own = classes == class_id
-            order = np.argsort(-probabilities[own], kind="stable")
-            found.append(ranked_average_precision(positive[own][order], np.count_nonzero(positive[own])))
-        return {"map": float(np.mean(found)) if found else 0.0, "bce": float(self.bce.result())}
-
-
-def _leaves(output):
-    return [leaf for child in output.children for leaf in _leaves(child)] or [output]
 
 
 @contextlib.contextmanager

@@ -8,8 +8,11 @@ from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.terminal import format_table, progress
 from youtube8m_mod.training import checkpoint_store, checkpoints
+from youtube8m_mod.training.history import write_scalars
 from youtube8m_mod.training.run import Run
-from youtube8m_mod.training.validation import Scorer, held_out_reader
+from youtube8m_mod.training.scorer import Scorer
+from youtube8m_mod.training.tensorboard import write_rated_segments
+from youtube8m_mod.training.validation import held_out_reader
 
 _SECONDS = 10  # Between two looks at the train_dir.
 
@@ -47,8 +50,8 @@ def watch(train_dir, options, output_file=None, once=False, timeout=None):
                     continue
                 rows.append({"step": step} | scorer())
                 with writer.as_default(step):
-                    for name, value in rows[-1].items():
-                        tf.summary.scalar(f"val_{name}", value)
+                    write_scalars({f"val_{name}": value for name, value in rows[-1].items() if name != "step"})
+                    write_rated_segments(scorer.rated_videos)
                 writer.flush()
                 bar.update()
                 bar.write(format_table(rows[-1:]))
