@@ -8,6 +8,7 @@ Prints the command of every stage: the same four scripts do it on the real datas
 import os
 import shlex
 import time
+from typing import Any
 
 from absl import flags
 
@@ -46,7 +47,7 @@ TIMELINES = 4  # Videos in the picture of classes along time.
 class Demo:
     """The stages, in order; each leaves its files in a folder of its own."""
 
-    def __init__(self, output_dir, bank, seed):
+    def __init__(self, output_dir: str, bank: str | None, seed: int):
         self.output_dir, self.bank, self.seed = output_dir.rstrip("/"), bank, seed
         self.data_dir, self.pretrain_dir, self.finetune_dir, self.scores_dir = (
             f"{self.output_dir}/{name}" for name in ("data", "pretrain", "finetune", "scores")
@@ -62,7 +63,7 @@ class Demo:
         self.num_classes = REAL_CLASSES if bank else SYNTHETIC_CLASSES
         self.seconds = {}
 
-    def run(self):
+    def run(self) -> None:
         started = time.monotonic()
         self._timed("data", self.write_data)
         self._timed("pretraining", self.pretrain)
@@ -79,7 +80,7 @@ class Demo:
         print(f"\n{seconds:.0f} s in all; {self.output_dir}/results.json, " + ", ".join(pictures))
         print(f"\nThe test videos, concept by concept: open {page} in a browser.")
 
-    def write_data(self):
+    def write_data(self) -> None:
         from youtube8m_mod.miniature.composition import Settings
 
         self._say("python -m youtube8m_mod.miniature", **self._data_flags())
@@ -88,7 +89,7 @@ class Demo:
     def _data_flags(self):
         return {"output_dir": self.data_dir, "bank": self.bank, "seed": self.seed, "max_frames": MAX_FRAMES}
 
-    def pretrain(self):
+    def pretrain(self) -> None:
         fields = {"num_classes": self.num_classes, "max_frames": MAX_FRAMES}
         self._say(
             "python train.py",
@@ -103,7 +104,7 @@ class Demo:
             config.model_config(MODEL, fields), config.phase_config("pretrain", PRETRAIN), self.pretrain_dir, "train"
         )
 
-    def finetune(self):
+    def finetune(self) -> None:
         from youtube8m_mod.training.run import Run
 
         self._say(
@@ -122,7 +123,7 @@ class Demo:
             started_from=self.pretrain_dir,
         )
 
-    def score(self):
+    def score(self) -> list[dict[str, Any]]:
         """MAP of what the demo compares: rows of {"name", "map", "seconds"}."""
         from youtube8m_mod.evaluation import mean_average_precision, rated_labels
         from youtube8m_mod.inference.run import Inference
@@ -155,7 +156,7 @@ class Demo:
             rows.append({"name": name, "map": result.map, "seconds": time.monotonic() - started})
         return rows
 
-    def draw(self):
+    def draw(self) -> tuple[str, str]:
         """Writes the pictures; returns their paths."""
         from youtube8m_mod.figures import loss_figure, save_figure, timeline_figure
         from youtube8m_mod.training.history import read_history
@@ -177,7 +178,7 @@ class Demo:
         save_figure(timeline_figure(self.timelines(), self.label_names()), timelines)
         return losses, timelines
 
-    def explore(self):
+    def explore(self) -> str:
         """Writes the page of the test videos; returns its path."""
         from youtube8m_mod.explore import outputs, page, truth
 
@@ -201,13 +202,13 @@ class Demo:
         page.write_page(path, contents)
         return path
 
-    def label_names(self):
+    def label_names(self) -> dict[int, str]:
         """{class: name}; none where the scenes are real ones."""
         from youtube8m_mod.formats.label_names import read_label_names
 
         return read_label_names(self.names_file, self.num_classes) if files.exists(self.names_file) else {}
 
-    def timelines(self):
+    def timelines(self) -> list[dict[str, Any]]:
         """What `timeline_figure` draws, of the first test videos in which several rated classes come and go."""
         import numpy as np
 
@@ -272,7 +273,7 @@ def _flags(phase, **fields):
     return named | {"set": [f"{name}={value}" for name, value in fields.items()]}
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("output_dir", "runs/demo", "Folder for data, models, results and pictures.")
     flags.DEFINE_string(
         "bank", None, "Glob of video-level TFRecords: real features and labels in place of synthetic ones."
@@ -280,12 +281,12 @@ def define_flags():
     flags.DEFINE_integer("seed", 0, "Of data and training.", lower_bound=0)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     Demo(FLAGS.output_dir, FLAGS.bank, FLAGS.seed).run()
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

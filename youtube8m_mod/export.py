@@ -5,16 +5,21 @@
 The result is a folded SavedModel that any TensorFlow loads, or with --format=tflite a TFLite model with 8-bit weights.
 """
 
+from typing import TYPE_CHECKING
+
 from absl import flags
 
 from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.commands.dataset_flags import dataset
 from youtube8m_mod.errors import UserError
 
+if TYPE_CHECKING:
+    from youtube8m_mod.training.run import Run
+
 FLAGS = flags.FLAGS
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("train_dir", None, "Of the trained model.", required=True)
     flags.DEFINE_string("checkpoint", "last", "last, best (by validation in training), a step, or average:<n>.")
     flags.DEFINE_string("output_dir", None, "New folder; TensorFlow Serving wants a number as its name.", required=True)
@@ -42,7 +47,7 @@ def define_flags():
     flags.DEFINE_float("max_map_loss", 0.01, "--format=tflite only: largest loss of MAP on them.")
 
 
-def main(_):
+def main(_: list[str]) -> None:
     from youtube8m_mod import terminal
     from youtube8m_mod.formats.label_names import read_label_names
     from youtube8m_mod.serving.export import Export, check_new
@@ -84,7 +89,7 @@ def main(_):
     )
 
 
-def chosen_classes(choice, run, train_dir):
+def chosen_classes(choice: str, run: "Run", train_dir: str) -> list[int] | None:
     """The classes that `--classes` asks for; None: all."""
     from youtube8m_mod.formats.class_lists import read_class_ids
 
@@ -100,7 +105,7 @@ def chosen_classes(choice, run, train_dir):
     return run.classes
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

@@ -5,8 +5,16 @@ loaded by the first figure.
 """
 
 import collections
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from youtube8m_mod.files import Path
 
 # Paul Tol's "bright": distinguishable for the colour-blind, too.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")
@@ -18,7 +26,9 @@ SEQUENTIAL_DARK = ("#222B37", "#2F4F75", "#4477AA", "#8DB6DE", "#E3F0FF")
 _GRID = "#DDDDDD"
 
 
-def new_figure(rows=1, columns=1, size=(10, 3.4), **options):
+def new_figure(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (10, 3.4), **options: Any
+) -> "tuple[Figure, np.ndarray]":
     """A figure of `size` inches and its axes, an array `(rows, columns)`; `options` as of matplotlib's `subplots`."""
     from matplotlib.figure import Figure
 
@@ -26,7 +36,9 @@ def new_figure(rows=1, columns=1, size=(10, 3.4), **options):
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def style_axes(axes, title=None, xlabel=None, grid="y"):
+def style_axes(
+    axes: "Axes", title: str | None = None, xlabel: str | None = None, grid: Literal["x", "y", "both"] = "y"
+) -> None:
     """The look of all axes: no frame at the top and right, a light grid behind, the title at the left."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=_GRID, linewidth=0.6)
@@ -37,7 +49,7 @@ def style_axes(axes, title=None, xlabel=None, grid="y"):
         axes.set_xlabel(xlabel)
 
 
-def save_figure(figure, path):
+def save_figure(figure: "Figure", path: "Path") -> None:
     """Writes a figure as PNG, whole or not at all."""
     from youtube8m_mod import files
 
@@ -45,14 +57,16 @@ def save_figure(figure, path):
         figure.savefig(file, format="png", dpi=130)
 
 
-def level_name(level, depth):
+def level_name(level: int, depth: int) -> str:
     """Name of a level of the tree in a legend."""
     if level == 0:
         return "root" if depth else "model"
     return "leaves" if level == depth else "mixtures" if depth == 2 else f"level {level}"
 
 
-def loss_figure(histories, branching, temperatures):
+def loss_figure(
+    histories: Mapping[str, Sequence[Mapping[str, float]]], branching: Sequence[int], temperatures: Mapping[str, float]
+) -> "Figure":
     """Label and distillation losses over the steps of a run's phases (Figures 3 and 4).
 
     Args:
@@ -85,7 +99,7 @@ def loss_figure(histories, branching, temperatures):
     return figure
 
 
-def timeline_figure(videos, names=None):
+def timeline_figure(videos: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = None) -> "Figure":
     """Probability of classes along time against the truth, a panel a video.
 
     Args:
@@ -122,7 +136,7 @@ def timeline_figure(videos, names=None):
     return figure
 
 
-def rated_segments_figure(videos, names=None):
+def rated_segments_figure(videos: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None = None) -> "Figure":
     """Probability of rated segments over time, class by class, beside the ratings; a panel a video.
 
     Args:

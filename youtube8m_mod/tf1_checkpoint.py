@@ -14,7 +14,7 @@ from youtube8m_mod.commands.command import run_command
 FLAGS = flags.FLAGS
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "Prefix of the checkpoint, as model.ckpt-583000.", required=True)
     flags.DEFINE_string("train_dir", None, "New folder of the run.", required=True)
     flags.DEFINE_enum(
@@ -31,7 +31,7 @@ def define_flags():
     )
 
 
-def main(_):
+def main(_: list[str]) -> None:
     from youtube8m_mod.terminal import format_table
     from youtube8m_mod.tf1.conversion import convert
 
@@ -45,7 +45,7 @@ def main(_):
     print(format_table(convert(FLAGS.checkpoint, FLAGS.train_dir, FLAGS.phase, eigenvalues, FLAGS.set)))
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

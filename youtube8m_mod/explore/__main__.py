@@ -9,12 +9,18 @@ or from files that inference.py wrote, without a model:
         --submission_file=submission.csv --output=page.html
 """
 
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from absl import flags
 
 from youtube8m_mod.commands.command import define_settings, run_command, settings
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings, record_keys
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
+
+if TYPE_CHECKING:
+    from youtube8m_mod.explore.contents import Contents, Truth
 
 FLAGS = flags.FLAGS
 _OUTPUTS = ("segment_predictions_file", "video_predictions_file", "submission_file")
@@ -37,7 +43,7 @@ _WITHOUT = (
 )
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("output", None, "The page, an .html file.", required=True)
     define_settings(InferenceOptions, without=_WITHOUT)
     flags.DEFINE_string("title", "Localised videos", "Heading of the page.")
@@ -55,7 +61,7 @@ def define_flags():
     flags.DEFINE_integer("best", 100, "Segments in the list of a class.", lower_bound=1)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     if described := dataset(input_data_pattern="test"):
         FLAGS.set_default("label_names", described.path(described.label_names))
         FLAGS.set_default("segment_label_ids_file", described.path(described.segment_classes))
@@ -87,7 +93,7 @@ def main(_):
     print(f"{FLAGS.output}: {len(contents.videos):,} videos, {size / 1e6:.1f} MB; open it in a browser.")
 
 
-def read_truth(truth):
+def read_truth(truth: ModuleType) -> "dict[str, Truth]":
     """{video id: `Truth`} of all that the flags name."""
     truths = {}
     if pattern := FLAGS.eval_data_pattern or FLAGS.input_data_pattern:
@@ -101,7 +107,7 @@ def read_truth(truth):
     return truths
 
 
-def localise(options):
+def localise(options: dict[str, Any]) -> "Contents":
     """The contents of a page of the videos that the models localise."""
     if not FLAGS.input_data_pattern:
         raise UserError("--input_data_pattern must name the videos that --train_dir is to localise.")
@@ -126,7 +132,7 @@ def localise(options):
     return contents
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

@@ -1,6 +1,7 @@
 """What a page shows: videos with their classes along time, and the best segments of every class."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Truth:
     spans: list = dataclasses.field(default_factory=list)
 
     @property
-    def classes(self):
+    def classes(self) -> list[int]:
         """All classes of the spans, ascending."""
         return sorted({span[0] for span in self.spans})
 
@@ -46,7 +47,13 @@ class Video:
     truth: Truth | None = None
 
     @classmethod
-    def of_entries(cls, video_id, segments, classes, values):
+    def of_entries(
+        cls,
+        video_id: str,
+        segments: Sequence[int] | np.ndarray,
+        classes: Sequence[int] | np.ndarray,
+        values: Sequence[float] | np.ndarray,
+    ) -> "Video":
         """A video of single values: int (k,), int (k,) and float (k,); no pair of segment and class twice."""
         columns, places = np.unique(np.asarray(classes, np.int64), return_inverse=True)
         grid = np.full((max(segments, default=-1) + 1, len(columns)), np.nan, np.float32)
@@ -54,7 +61,7 @@ class Video:
         return cls(video_id, columns, grid)
 
     @classmethod
-    def of_arrays(cls, ids, starts, classes, values):
+    def of_arrays(cls, ids: np.ndarray, starts: np.ndarray, classes: np.ndarray, values: np.ndarray) -> "list[Video]":
         """The videos of all their segments, in order of their first one.
 
         Args:
@@ -73,12 +80,12 @@ class Video:
         return videos
 
     @property
-    def num_segments(self):
+    def num_segments(self) -> int:
         """Of the grid, on which all of the truth has its place too."""
         ends = [end for _, _, end, _ in self.truth.spans] if self.truth else []
         return max(len(self.values), -(-max(ends, default=0) // SEGMENT_FRAMES))
 
-    def rows(self, count):
+    def rows(self, count: int) -> list[int]:
         """The classes to show: the `count` of the highest value, best first, then others that have spans of truth."""
         known = ~np.isnan(self.values)
         best = np.where(known, self.values, -np.inf).max(axis=0, initial=-np.inf)
@@ -86,7 +93,7 @@ class Video:
         shown = self.classes[order[:count]].tolist()
         return shown + [c for c in (self.truth.classes if self.truth else ()) if c not in shown]
 
-    def strip(self, class_id):
+    def strip(self, class_id: int) -> np.ndarray:
         """float (num_segments,): the values of one class."""
         result = np.full(self.num_segments, np.nan, np.float32)
         for column in np.flatnonzero(self.classes == class_id):
@@ -115,7 +122,7 @@ class Contents:
     notes: list = dataclasses.field(default_factory=list)
 
 
-def best_segments(videos, count):
+def best_segments(videos: Sequence[Video], count: int) -> dict[int, list[tuple[int, int, float]]]:
     """The `count` best segments of every class: {class: [(index of the video, segment, value), ...]}.
 
     Equal values are ordered by video and time.

@@ -1,11 +1,14 @@
 """The contents of a page from the files that inference writes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from youtube8m_mod import terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.explore.contents import PROBABILITY, RANK, VALUE, Contents, Video, best_segments
+from youtube8m_mod.files import Path
 from youtube8m_mod.formats.predictions import read_predictions
 from youtube8m_mod.formats.submission import read_submission
 from youtube8m_mod.localization.value_model import value_model
@@ -15,17 +18,17 @@ _DEPTH = 1_000  # Places of a class's list in a submission that are looked at.
 
 
 def read_outputs(
-    segment_predictions=None,
-    video_predictions=None,
-    submission=None,
+    segment_predictions: Path | None = None,
+    video_predictions: Path | None = None,
+    submission: Path | None = None,
     *,
-    video_ids=None,
-    max_videos=1_000,
-    best=100,
-    video_exponent=0.05,
-    segment_exponent=0.95,
-    title="Localised videos",
-):
+    video_ids: Sequence[str] | None = None,
+    max_videos: int = 1_000,
+    best: int = 100,
+    video_exponent: float = 0.05,
+    segment_exponent: float = 0.95,
+    title: str = "Localised videos",
+) -> Contents:
     """The `Contents` of a page, without names and truth.
 
     Values are the segments' probabilities; with video predictions they are those of Eq. 1, of the video's candidates

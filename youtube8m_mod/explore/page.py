@@ -8,18 +8,19 @@ import base64
 import html
 import json
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
 from youtube8m_mod import figures, files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.explore.contents import RANK
+from youtube8m_mod.explore.contents import RANK, Contents
 
 _LEVELS = 65_534  # A value from 0 to 1 is stored as 1 to 65,535; 0 says that nothing is known.
 
 
-def write_page(path, contents, top_k=20):
+def write_page(path: files.Path, contents: Contents, top_k: int = 20) -> int:
     """Writes the page of a `Contents`, whole or not at all; returns its size in bytes.
 
     Args:
@@ -44,7 +45,7 @@ def write_page(path, contents, top_k=20):
     return len(page)
 
 
-def page_data(contents, top_k=20):
+def page_data(contents: Contents, top_k: int = 20) -> dict[str, Any]:
     """What the page's script reads, as a JSON-able dict.
 
     Values are base64 of little-endian uint16: round(65,534 value) + 1, or the rank itself; 0 where nothing is known.
@@ -87,7 +88,7 @@ def page_data(contents, top_k=20):
     }
 
 
-def drawing_library():
+def drawing_library() -> str:
     """The text of plotly.js, which the package plotly brings along."""
     try:
         from plotly.offline import get_plotlyjs

@@ -36,7 +36,7 @@ _HELP = {
 }
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, "New or empty folder.", required=True)
     flags.DEFINE_string("bank", None, "Glob of video-level TFRecords: their means and labels become the scenes.")
     for field in dataclasses.fields(Settings):
@@ -45,7 +45,7 @@ def define_flags():
         flags.DEFINE_string(field.name, None, f"{_HELP[field.name]}{shown}.")
 
 
-def main(_):
+def main(_: list[str]) -> None:
     texts = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Settings)}
     settings = overrides.override(Settings(), {name: text for name, text in texts.items() if text is not None})
     start = time.perf_counter()
@@ -57,7 +57,7 @@ def main(_):
     )
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

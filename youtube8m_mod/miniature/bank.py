@@ -7,12 +7,17 @@ and `label_names()`.
 
 import dataclasses
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
+
+if TYPE_CHECKING:
+    from youtube8m_mod.miniature.composition import Settings
 
 PARTITIONS = ("train", "validate", "test")
 
@@ -35,7 +40,7 @@ class StreamStatistics:
     label_share: tuple[float, ...]  # Share of the variance that the labels explain, at `dimensions`.
     scale_std: float  # Of the logarithm of a scene's distance from the mean: some are far off, others grey.
 
-    def profile(self, values, size):
+    def profile(self, values: Sequence[float], size: int) -> np.ndarray:
         return np.interp(np.arange(size), self.dimensions, values).astype(np.float32)
 
 
@@ -63,7 +68,7 @@ PROMINENCE_SHAPE = 2.0  # Of the gamma distribution, of mean 1, of how strongly 
 SHARED_DIRECTION = 0.4  # Correlation of a class's direction with its parent's.
 
 
-def label_frequencies(num_classes):
+def label_frequencies(num_classes: int) -> np.ndarray:
     """Share of the scenes that have each class, commonest first: Zipf-Mandelbrot, `0.2 (3 / (rank + 2))^s`.
 
     s gives 3.0 labels a scene: 1.1 at YouTube-8M's 3862 classes, as measured there, and a flatter tail with fewer.
@@ -91,7 +96,7 @@ class SyntheticBank:
         seed: fixes the vocabulary: families and directions.
     """
 
-    def __init__(self, num_classes, feature_sizes, seed):
+    def __init__(self, num_classes: int, feature_sizes: Sequence[int], seed: int):
         self.num_classes, self.feature_sizes = num_classes, tuple(feature_sizes)
         rng = np.random.default_rng([seed, 0])
         self.frequencies = label_frequencies(num_classes)
@@ -166,7 +171,7 @@ class SyntheticBank:
             np.sum(prominence * self._directions[list(each)], axis=0, out=row)
         return sums - self._center
 
-    def draw(self, partition, count, rng):
+    def draw(self, partition: str, count: int, rng: np.random.Generator) -> list[Scene]:
         """`count` new scenes; `partition` does not matter."""
         labels = [self._draw_labels(rng) for _ in range(count)]
         means = rng.standard_normal((count, len(self._noise_weight)), np.float32) * self._noise_weight
@@ -175,7 +180,7 @@ class SyntheticBank:
         means *= np.repeat(np.exp(spread - self._scale_std**2), self.feature_sizes, axis=1)
         return [Scene(*scene) for scene in zip(means, labels)]
 
-    def label_names(self):
+    def label_names(self) -> list[str]:
         """A name for each class that shows its family: `topic 3`, its child `topic 3.1`, ..."""
         names, children = [], {}
         for parent in self.parents:
@@ -200,7 +205,7 @@ class RecordBank:
         UserError: no file, an unreadable file, a record that does not fit, or too few records for a split.
     """
 
-    def __init__(self, pattern, settings, scenes):
+    def __init__(self, pattern: str, settings: "Settings", scenes: Mapping[str, int]):
         self._scenes = list(itertools.islice(_read_scenes(pattern, settings), sum(scenes.values())))
         rng = np.random.default_rng([settings.seed, 0])
         bounds = np.cumsum([0, *scenes.values()]) * len(self._scenes) // sum(scenes.values())
@@ -216,7 +221,7 @@ class RecordBank:
         labels = np.concatenate([scene.labels for scene in self._scenes])
         self.frequencies = np.bincount(labels, minlength=settings.num_classes) / len(self._scenes)
 
-    def draw(self, partition, count, rng):
+    def draw(self, partition: str, count: int, rng: np.random.Generator) -> list[Scene]:
         """The next `count` scenes of `partition`; their order is the bank's, whatever `rng`."""
         waiting = self._waiting[partition]
         while len(waiting) < count:
@@ -224,7 +229,7 @@ class RecordBank:
         drawn, waiting[:count] = waiting[:count], []
         return [self._scenes[index] for index in drawn]
 
-    def label_names(self):
+    def label_names(self) -> None:
         """None: the records do not name their classes."""
         return None
 

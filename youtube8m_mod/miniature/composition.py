@@ -7,7 +7,7 @@ import numpy as np
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.miniature.bank import PARTITIONS, Scene
+from youtube8m_mod.miniature.bank import PARTITIONS, RecordBank, Scene, SyntheticBank
 from youtube8m_mod.overrides import check_types
 
 
@@ -72,7 +72,7 @@ class Settings:
         if not 0 <= self.spurious_rate <= 100:
             raise UserError(f"spurious_rate must be in [0, 100], got {self.spurious_rate}.")
 
-    def num_videos(self, partition):
+    def num_videos(self, partition: str) -> int:
         return getattr(self, f"{partition}_videos")
 
 
@@ -94,7 +94,7 @@ class Video:
     segments: tuple[tuple[int, int, int], ...] | None
 
     @property
-    def num_frames(self):
+    def num_frames(self) -> int:
         return self.spans[-1][1]
 
 
@@ -112,7 +112,7 @@ class FrameNoise:
     slow_decay: float
     fast_decay: float
 
-    def unclipped(self):
+    def unclipped(self) -> tuple[np.ndarray, np.ndarray]:
         """(clipped means, means): what mean the noise needs for the clipped frames to have a given one on average."""
         means, noise = np.linspace(-4, 4, 401), np.linspace(-4, 4, 401)
         weights = np.exp(-(noise**2) / 2)
@@ -131,7 +131,7 @@ class Composer:
         bank: a `SyntheticBank` or `RecordBank`.
     """
 
-    def __init__(self, settings, bank):
+    def __init__(self, settings: Settings, bank: SyntheticBank | RecordBank):
         self.settings, self.bank = settings, bank
         commonest = np.argsort(-bank.frequencies, kind="stable")[: settings.num_segment_classes]
         self.segment_classes = frozenset(commonest[bank.frequencies[commonest] > 0].tolist())
@@ -148,7 +148,7 @@ class Composer:
     def _columns(self, values):
         return np.repeat(np.array(values, np.float32).T, self.settings.feature_sizes, axis=1)
 
-    def video(self, partition, index):
+    def video(self, partition: str, index: int) -> Video:
         """Video `index` of `partition`. A bank of records hands out its scenes in the order of these calls."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, 1 + PARTITIONS.index(partition), index])

@@ -10,6 +10,7 @@ and with synthetic scenes `label_names.txt` (one name a line). The same settings
 import dataclasses
 import os
 import sys
+from typing import Any
 
 from youtube8m_mod import files, overrides, terminal
 from youtube8m_mod.data import records
@@ -21,7 +22,7 @@ SUMMARY, TRUTH, LABEL_NAMES = "miniature.json", "truth.json", "label_names.txt"
 SYNTHETIC_CLASSES, REAL_CLASSES = 300, 3862
 
 
-def write_miniature(output_dir, settings, bank_pattern=None):
+def write_miniature(output_dir: str, settings: Settings, bank_pattern: str | None = None) -> dict[str, Any]:
     """Writes the miniature dataset; returns what `miniature.json` holds.
 
     Args:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,7 @@ from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.embeddings import join_leaves
 from youtube8m_mod.models.hidden_vectors import hidden_vectors
+from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.tree import parse_path
 
 _CLIENT = os.path.join(os.path.dirname(__file__), "plain_client.py")
@@ -51,12 +53,12 @@ class Recorder:
         seed: of the features.
     """
 
-    def __init__(self, model, node, classes, top_k, seed=0):
+    def __init__(self, model: MOD, node: str, classes: Sequence[int] | np.ndarray, top_k: int, seed: int = 0):
         self.model, self.classes, self.top_k = model, np.asarray(classes), min(top_k, len(classes))
         self.path = parse_path(node, model.config.branching)
         self.random = np.random.default_rng(seed)
 
-    def requests(self):
+    def requests(self) -> list[Request]:
         """A few of each signature: single and batched, from one frame to more than are read."""
         longest = self.model.frames
         recorded = []
@@ -64,7 +66,7 @@ class Recorder:
             recorded += self.videos(lengths)
         return [*recorded, self.segments(2 * SEGMENT_FRAMES + 3), self.serialized_examples((longest, 3))]
 
-    def videos(self, lengths):
+    def videos(self, lengths: Sequence[int]) -> list[Request]:
         """A request of `serving_default` and one of `quantized`, with videos of so many frames."""
         features = self._features(len(lengths), max(lengths))
         counts = np.array(lengths, np.int32)[:, np.newaxis]
@@ -76,7 +78,7 @@ class Recorder:
             Request("quantized", {"rgb_and_audio": features, "num_frames": counts}, {}, expected),
         ]
 
-    def segments(self, frames):
+    def segments(self, frames: int) -> Request:
         """A request of `segments` with two videos, of so many frames and of half as many."""
         features = self._features(2, frames)
         lengths = np.array([frames, (frames + 1) // 2], np.int32)
@@ -96,7 +98,7 @@ class Recorder:
         inputs = {"rgb_and_audio": records.dequantize(features), "num_frames": lengths[:, np.newaxis]}
         return Request("segments", inputs, {"start_times": np.where(exists, starts, -1)}, answers)
 
-    def serialized_examples(self, lengths):
+    def serialized_examples(self, lengths: Sequence[int]) -> Request:
         """A request of `serialized_examples` with videos of so many frames."""
         config = self.model.config
         features = self._features(len(lengths), max(lengths))
@@ -117,7 +119,7 @@ class Recorder:
             self._videos(features, lengths),
         )
 
-    def embeddings(self, lengths, join):
+    def embeddings(self, lengths: Sequence[int], join: str) -> Request:
         """A request of `embeddings` with videos of so many frames."""
         features = self._features(len(lengths), max(lengths))
 
@@ -153,7 +155,7 @@ class Recorder:
             output = output.children[index]
         return output.probabilities.numpy()[:, self.classes]
 
-    def difference(self, request, outputs):
+    def difference(self, request: Request, outputs: Mapping[str, np.ndarray]) -> float:
         """The largest difference of a probability from the recorded answer.
 
         Raises:
@@ -188,7 +190,7 @@ def _batch(features, num_frames, present_frames):
     }
 
 
-def bless(path, recorder, requests, tolerance):
+def bless(path: str, recorder: Recorder, requests: Sequence[Request], tolerance: float) -> float:
     """Runs requests on an exported model in a fresh process: TensorFlow alone, CPU only.
 
     Returns:
@@ -210,7 +212,7 @@ def bless(path, recorder, requests, tolerance):
     return worst
 
 
-def call_in_fresh_process(path, requests):
+def call_in_fresh_process(path: str, requests: Sequence[Request]) -> list[dict[str, np.ndarray]]:
     """The outputs of an exported model, {name: array} for each of the requests."""
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = os.path.join(folder, "requests"), os.path.join(folder, "responses")
@@ -241,7 +243,7 @@ def call_in_fresh_process(path, requests):
         return answers
 
 
-def device_strings(saved_model_dir):
+def device_strings(saved_model_dir: str) -> list[str]:
     """Devices that nodes of a SavedModel ask for; a model for any machine has none.
 
     TensorFlow's own saving and restoring asks for the CPU, which every machine has: that does not count.

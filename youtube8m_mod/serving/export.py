@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,6 +19,7 @@ from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference import int8
 from youtube8m_mod.inference.folded import fold
+from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.overrides import to_dict
 from youtube8m_mod.serving import tflite
 from youtube8m_mod.serving.blessing import Recorder, bless, device_strings
@@ -53,7 +55,7 @@ class Export:
     model_name: str = "youtube8m"
     embeddings: str | None = None
 
-    def save_model(self, model, output_dir):
+    def save_model(self, model: MOD, output_dir: str) -> dict[str, Any]:
         """Writes the SavedModel of a `MOD` to `output_dir`, a folder that does not exist yet.
 
         Returns:
@@ -86,7 +88,7 @@ class Export:
             files.write_json(f"{folder}/assets.extra/{SUMMARY_FILE}", summary)
             return summary | {"bytes": tree_bytes(folder)}
 
-    def save_tflite(self, model, output_dir, data_pattern, max_loss):
+    def save_tflite(self, model: MOD, output_dir: str, data_pattern: str, max_loss: float) -> dict[str, Any]:
         """Writes `model.tflite`, 8-bit weights, of a `MOD` to `output_dir`, a folder that does not exist yet.
 
         Args:
@@ -189,7 +191,7 @@ def _appearing(output_dir):
         check_new(output_dir)
 
 
-def check_new(output_dir):
+def check_new(output_dir: str) -> None:
     """Raises `UserError` where there is something at `output_dir` already."""
     if files.exists(output_dir):
         raise UserError(
@@ -197,7 +199,7 @@ def check_new(output_dir):
         )
 
 
-def tree_bytes(folder):
+def tree_bytes(folder: str) -> int:
     """Bytes of all files under a folder."""
     return sum(
         tf.io.gfile.stat(os.path.join(parent, name)).length

@@ -16,7 +16,7 @@ import tensorflow as tf  # noqa: E402
 from tensorflow.core.framework import tensor_pb2  # noqa: E402
 
 
-def main(path, requests, responses):
+def main(path: str, requests: str, responses: str) -> None:
     call = _tflite(path) if path.endswith(".tflite") else _saved_model(path)
     with tf.io.TFRecordWriter(responses) as writer:
         for serialized in tf.data.TFRecordDataset(requests).as_numpy_iterator():

@@ -1,5 +1,8 @@
 """What a served model answers: the signatures of its SavedModel."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,6 +10,9 @@ from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import parsing, records
 from youtube8m_mod.inference.embeddings import MEAN
 from youtube8m_mod.localization.segments import split_segments
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.folded import FoldedModel
 
 
 class Signatures(tf.Module):
@@ -34,7 +40,7 @@ class Signatures(tf.Module):
         embeddings: "concatenate" or "mean"; None: no such signature.
     """
 
-    def __init__(self, model, top_k, label_names=None, embeddings=None):
+    def __init__(self, model: "FoldedModel", top_k: int, label_names: str | None = None, embeddings: str | None = None):
         super().__init__()
         self.join = embeddings
         self.model, self.top_k = model, min(top_k, len(model.classes))
@@ -44,7 +50,7 @@ class Signatures(tf.Module):
             records.QUANTIZED, config.feature_names, config.feature_sizes, config.num_classes, segments=False
         )
 
-    def concrete_functions(self):
+    def concrete_functions(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """{signature: concrete function}, as `tf.saved_model.save` takes them."""
         size = self.model.config.feature_size
         num_frames = tf.TensorSpec([None, 1], tf.int32, "num_frames")
@@ -65,10 +71,10 @@ class Signatures(tf.Module):
             for name, (function, *specs) in inputs.items()
         }
 
-    def videos(self, rgb_and_audio, num_frames):
+    def videos(self, rgb_and_audio: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"predictions": self._probabilities(rgb_and_audio, tf.reshape(num_frames, [-1]))}
 
-    def segments(self, rgb_and_audio, num_frames):
+    def segments(self, rgb_and_audio: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         frames = rgb_and_audio[:, : self.model.config.max_frames]
         features, present, videos, starts = split_segments(frames, tf.reshape(num_frames, [-1]))
         logits = self.model.logits(features, None, present, SEGMENT_FRAMES)
@@ -77,7 +83,7 @@ class Signatures(tf.Module):
         predictions = tf.scatter_nd(places, tf.sigmoid(logits), [*shape, len(self.model.classes)])
         return {"start_times": tf.scatter_nd(places, starts + 1, shape) - 1, "predictions": predictions}
 
-    def embeddings(self, rgb_and_audio, num_frames):
+    def embeddings(self, rgb_and_audio: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         present = tf.reshape(num_frames, [-1])
         _, hidden = self.model.outputs(rgb_and_audio, self._attended(present), present)  # (B, leaves, H)
         if self.join == MEAN:
@@ -110,7 +116,7 @@ class Signatures(tf.Module):
         # The names of a signature's inputs are those of its function's arguments.
         return checked
 
-    def serialized_examples(self, examples):
+    def serialized_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         # Bytes that are no SequenceExample raise here; in the parser below some of them would end the server.
         decoded = tf.io.decode_proto(examples, "tensorflow.SequenceExample", ["context"], [tf.string], sanitize=True)
         with tf.control_dependencies([decoded.sizes]):
@@ -133,6 +139,6 @@ class Signatures(tf.Module):
         return tf.maximum(present, SEGMENT_FRAMES) if self.model.segments else present
 
 
-def column_names(label_names, classes):
+def column_names(label_names: Mapping[int, str] | Sequence[str], classes: Sequence[int] | np.ndarray) -> str:
     """The names of the scored classes, a line each, out of those of all classes."""
     return "".join(f"{label_names[number]}\n" for number in np.asarray(classes))

@@ -1,6 +1,8 @@
 """TFLite models with 8-bit weights (dynamic range), for CPUs and phones, and what the 8 bits cost in MAP."""
 
 import collections
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -9,10 +11,16 @@ from youtube8m_mod.data import records
 from youtube8m_mod.evaluation.mean_average_precision import average_precision
 from youtube8m_mod.inference import int8
 
+if TYPE_CHECKING:
+    from youtube8m_mod.data.reader import Reader
+    from youtube8m_mod.serving.signatures import Signatures
+
+Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]  # Of features and present frames.
+
 _BATCH = 64
 
 
-def convert(signatures):
+def convert(signatures: "Signatures") -> bytes:
     """The bytes of a TFLite model with the signature `serving_default`.
 
     It takes any number of examples, of as many frames as the model was trained on; `num_frames` is how many exist.
@@ -28,7 +36,7 @@ def convert(signatures):
     return int8.dynamic_range(function, signatures)
 
 
-def predictor(content):
+def predictor(content: bytes) -> Predictor:
     """A function (features uint8 or float, num_frames) -> probabilities that runs the bytes of a TFLite model."""
     runner = int8.interpreter(content).get_signature_runner("serving_default")
 
@@ -40,7 +48,9 @@ def predictor(content):
     return predict
 
 
-def mean_average_precisions(predictors, reader, classes):
+def mean_average_precisions(
+    predictors: Sequence[Predictor], reader: "Reader", classes: np.ndarray
+) -> tuple[list[float], int]:
     """MAP of several models over the data of a reader: rated segments, or videos with all their classes rated.
 
     Args:

@@ -5,6 +5,9 @@ are encoded here by hand: the package that holds the message classes, tensorflow
 own.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import tensorflow as tf
 
 # Field numbers: prediction_log.proto, predict.proto and model.proto in tensorflow_serving/apis.
@@ -14,7 +17,7 @@ _MODEL_NAME, _MODEL_SIGNATURE = 1, 3
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2  # Of every map.
 
 
-def prediction_log(model_name, signature, inputs):
+def prediction_log(model_name: str, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     """The bytes of a `PredictionLog` with one request.
 
     Args:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from youtube8m_mod import config, files, overrides
 from youtube8m_mod.errors import UserError, first_line
@@ -11,7 +13,7 @@ _COUNTERS = ("global_step", "beta1_power", "beta2_power")
 _SLOTS = ("/Adam", "/Adam_1")  # Adam's first and second moments.
 
 
-def read_config(shapes, checkpoint):
+def read_config(shapes: Mapping[str, tuple[int, ...]], checkpoint: str) -> tuple[config.ModelConfig, int]:
     """The model in a checkpoint, from its variables' names and shapes.
 
     One tower of b branches is the mixture (b,): the original's root net over one tower, whose weight is always 1, is
@@ -64,7 +66,13 @@ def read_config(shapes, checkpoint):
     return dataclasses.replace(model, name=next(named, "tf1")), towers
 
 
-def convert(checkpoint, train_dir, phase=None, eigenvalues=None, changes=()):
+def convert(
+    checkpoint: str,
+    train_dir: str,
+    phase: str | None = None,
+    eigenvalues: str | None = None,
+    changes: Sequence[str] = (),
+) -> list[dict[str, Any]]:
     """Makes a train_dir with the weights, batch-norm averages and optimizer state of a TensorFlow 1 checkpoint.
 
     Args:

@@ -1,11 +1,24 @@
 """Names of the original TensorFlow 1 code's variables for the weights of our layers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+    from youtube8m_mod.layers.logit_mixing import LogitMixing
+    from youtube8m_mod.layers.nextvlad import NeXtVLAD
+    from youtube8m_mod.models.mixture import Mixture
+    from youtube8m_mod.models.mod import MOD
+    from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
+
 
 def _norm(layer, scope):
     return {f"{scope}/{name}": getattr(layer, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")}
 
 
-def pooling_variables(layer, scope):
+def pooling_variables(layer: NeXtVLAD, scope: str) -> dict[str, keras.Variable]:
     """{TF1 name: variable} of a `NeXtVLAD` layer in a variable scope."""
     return {
         f"{scope}/fully_connected/weights": layer.expansion_kernel,
@@ -19,7 +32,7 @@ def pooling_variables(layer, scope):
     }
 
 
-def leaf_variables(leaf, scope, suffix="vlad"):
+def leaf_variables(leaf: NeXtVLADModel, scope: str, suffix: str = "vlad") -> dict[str, keras.Variable]:
     """{TF1 name: variable} of a `NeXtVLADModel`; `suffix` is "vlad" in a mixture, "VLAD" in the single model."""
     names = {}
     for pooling, stream in zip(leaf.poolings, ("video", "audio")):
@@ -35,7 +48,7 @@ def leaf_variables(leaf, scope, suffix="vlad"):
     }
 
 
-def mixing_variables(mixing, scope):
+def mixing_variables(mixing: LogitMixing, scope: str) -> dict[str, keras.Variable]:
     """{TF1 name: variable} of a `LogitMixing` layer."""
     return {
         **_norm(mixing.norm, f"{scope}/mix_weights_bn"),
@@ -44,7 +57,7 @@ def mixing_variables(mixing, scope):
     }
 
 
-def mixture_variables(mixture, scope):
+def mixture_variables(mixture: Mixture, scope: str) -> dict[str, keras.Variable]:
     """{TF1 name: variable} of a `Mixture` of leaves."""
     names = mixing_variables(mixture.mixing, scope)
     for index, leaf in enumerate(mixture.nodes):
@@ -52,7 +65,7 @@ def mixture_variables(mixture, scope):
     return names
 
 
-def tree_variables(model, leaf_towers=False):
+def tree_variables(model: MOD, leaf_towers: bool = False) -> dict[str, keras.Variable]:
     """{TF1 name: variable} of a `MOD`: a single model, a mixture of leaves, or a mixture of such mixtures.
 
     The original keeps a root net over its towers even where there is one tower; a tree of ours has none there.
@@ -78,7 +91,7 @@ def tree_variables(model, leaf_towers=False):
     return names
 
 
-def dbof_variables(leaf, scope):
+def dbof_variables(leaf: DBoFModel, scope: str) -> dict[str, keras.Variable]:
     """{TF1 name: variable} of a `DBoFModel`, as the starter code names them."""
     return {
         **_norm(leaf.bag.input_norm, f"{scope}/input_bn"),
