@@ -8,7 +8,8 @@ import sys
 _CPUINFO = "/proc/cpuinfo"
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "avx10_1", "avx10_2", "bf16"}  # The last is ARM's name.
 # Limits that the user can put on oneDNN, which computes TensorFlow's products on x86, below what the processor has.
-_LIMITS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
+_LIMITS_BELOW_AVX512 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"}
+_LIMITS_WITHOUT_BFLOAT16 = _LIMITS_BELOW_AVX512 | {"AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
 def has_bfloat16() -> bool | None:
@@ -29,8 +30,27 @@ def bfloat16_warning(precision: str) -> str | None:
     )
 
 
-def warn_of_slow_precision(precision: str) -> None:
-    """Prints `bfloat16_warning`, where there is one, on stderr."""
+def check_precision(precision: str) -> None:
+    """Prints `bfloat16_warning`, where there is one, on stderr.
+
+    Raises:
+        UserError: where TensorFlow would crash. It gives oneDNN products of bfloat16 numbers wherever the processor has
+            AVX-512 (elsewhere it computes them itself), also where oneDNN was told to do without.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    if (
+        "bfloat16" in precision
+        and limit.upper() in _LIMITS_BELOW_AVX512
+        and "avx512f" in (_features() or ())
+        and os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
+        and not _has_gpu()
+    ):
+        from youtube8m_mod.errors import UserError  # Not above: nothing stands before TensorFlow's start.
+
+        raise UserError(
+            f"--precision={precision} crashes in TensorFlow with ONEDNN_MAX_CPU_ISA={limit} on a processor with "
+            "AVX-512: expected TF_ENABLE_ONEDNN_OPTS=0 beside it, or no ONEDNN_MAX_CPU_ISA, or --precision=float32."
+        )
     if text := bfloat16_warning(precision):
         print(f"warning: {text}", file=sys.stderr)
 

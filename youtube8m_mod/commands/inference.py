@@ -48,9 +48,9 @@ def main(_):
             raise UserError(f"--{name} belongs to --embeddings_file, which is not given.")
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
-    from youtube8m_mod.processor import warn_of_slow_precision
+    from youtube8m_mod.processor import check_precision
 
-    warn_of_slow_precision(FLAGS.precision)
+    check_precision(FLAGS.precision)
     pool = None
     if FLAGS.ray_address:
         from youtube8m_mod.inference.ray_pool import RayPool

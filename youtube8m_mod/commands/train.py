@@ -165,13 +165,13 @@ def _train_on_ray(supervised, address, workers, timeout, what):
 
 def _train(cluster, run, train_dir, pattern, options, placing, validation):
     from youtube8m_mod.distribution.placement import make_placement
-    from youtube8m_mod.processor import warn_of_slow_precision
+    from youtube8m_mod.processor import check_precision
     from youtube8m_mod.training.history import summary_table
     from youtube8m_mod.training.trainer import Trainer
 
     with cluster.guard() if cluster else contextlib.nullcontext():
         placement = make_placement(placing.pop("devices"), cluster=cluster, **placing)
-        warn_of_slow_precision(run.precision)
+        check_precision(run.precision)
         trainer = Trainer(run, train_dir, pattern, options, placement, validation=validation)
         print(summary_table(trainer.train()))
 

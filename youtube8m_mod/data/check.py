@@ -41,7 +41,8 @@ def check(pattern, config, settings=None):
     spec = dataclasses.replace(reader.spec, clip=False)  # Floats as they are stored.
     monitor = PassMonitor(spec, skip_bad=True, max_bad_share=1, kept=_KEPT)
     data = stream.only_good(stream.numbered(reader.paths, monitor, _OPEN_FILES), spec, monitor).batch(_BATCH)
-    data = data.map(lambda *record: _measures(*record, spec), num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    measures = stream.without_autograph(lambda *record: _measures(*record, spec))
+    data = data.map(measures, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     features = [np.zeros((size + 1, 5)) for size in spec.sizes]
     found, classes, rated = [], np.zeros(spec.num_classes, np.int64), np.zeros(spec.num_classes, np.int64)
     file_numbers = {path.encode(): i for i, path in enumerate(reader.paths)}

@@ -6,6 +6,8 @@ from youtube8m_mod.data import parsing, shards
 
 CHUNK = 16  # Records that go through the stages together.
 _READ_BUFFER = 1 << 20
+# The graphs here are made of operations: AutoGraph would find nothing to convert, and look for it for a second.
+without_autograph = tf.autograph.experimental.do_not_convert
 _MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
@@ -21,6 +23,7 @@ def attempt(function, values, otherwise):
     return data.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()
 
 
+@without_autograph
 def numbered(paths, monitor, open_files):
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
@@ -57,6 +60,7 @@ def _of_layout(path, count, form):
     return data.concatenate(tf.data.Dataset.range(bare).map(lambda _: tf.io.read_file(path)))
 
 
+@without_autograph
 def file_records(path):
     """(dataset of the serialized records of a file as far as it can be read, bytes that they have with their frames)"""
     layout = shards.layout(path)
@@ -80,6 +84,7 @@ def _well_formed(path, serialized, monitor):
     return tf.cond(tf.reduce_all(good), lambda: serialized, lambda: tf.where(good, serialized, _MALFORMED))
 
 
+@without_autograph
 def only_good(data, spec, monitor):
     """The records of a `numbered` stream that can be read; the others are reported to the monitor."""
 

@@ -164,16 +164,16 @@ class FoldedModel(tf.Module):
         """Probabilities, float32 `(batch, C)`."""
         return self._probabilities(features, num_frames, present_frames, padded_frames)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def _probabilities(self, features, num_frames, present_frames, padded_frames):
         return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """What `logits` gives, by a graph as `predict`."""
         return self.logits(features, num_frames, present_frames, padded_frames)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def predict_outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """What `outputs` gives, by a graph as `predict`."""
         return self.outputs(features, num_frames, present_frames, padded_frames)
