@@ -9,7 +9,7 @@ from youtube8m_mod.overrides import override
 FLAGS = flags.FLAGS
 
 
-def define_dataset_flags(reads_features=True):
+def define_dataset_flags(reads_features: bool = True) -> None:
     flags.DEFINE_string(
         "dataset",
         None,
@@ -30,7 +30,7 @@ def define_dataset_flags(reads_features=True):
         )
 
 
-def dataset(**partitions):
+def dataset(**partitions: str) -> Dataset | None:
     """The `Dataset` of --dataset, or None.
 
     Args:
@@ -43,13 +43,13 @@ def dataset(**partitions):
     return given
 
 
-def record_keys():
+def record_keys() -> RecordKeys:
     """The `RecordKeys` of the flags."""
     given = dataset()
     return override(RecordKeys(**given.record_keys) if given else RecordKeys(), FLAGS.record_keys)
 
 
-def reader_settings():
+def reader_settings() -> ReaderSettings:
     """The `ReaderSettings` of the flags."""
     given = dataset()
     if given:

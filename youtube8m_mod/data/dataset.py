@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 from youtube8m_mod import files
 from youtube8m_mod.data.records import MISSING_FEATURES, ReaderSettings, RecordKeys
@@ -78,7 +79,7 @@ class Dataset:
             raise UserError("normalization must hold mean and deviation of each column of each feature.")
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str) -> "Dataset":
         """The dataset of a dataset.json, or of the folder that holds one."""
         if files.is_dir(path):
             path = f"{path.rstrip('/')}/dataset.json"
@@ -87,35 +88,35 @@ class Dataset:
             raise UserError(f"{path} must hold the fields of a dataset, got {type(values).__name__}.")
         return from_dict(cls, values | {"folder": os.path.dirname(path) or "."}, path)
 
-    def save(self):
+    def save(self) -> None:
         """Writes `folder/dataset.json`."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "folder"}
         files.write_json(f"{self.folder}/dataset.json", values)
 
-    def pattern(self, partition):
+    def pattern(self, partition: str) -> str:
         """The glob of a partition's records."""
         if partition not in self.partitions:
             raise UserError(f"{self.folder}/dataset.json has no partition {partition}.")
         return self.path(self.partitions[partition])
 
-    def path(self, name):
+    def path(self, name: str | None) -> str | None:
         """The place of a file that the dataset names; None for None."""
         return name and os.path.join(self.folder, name)
 
-    def model_fields(self):
+    def model_fields(self) -> dict[str, Any]:
         """{field of `ModelConfig`: value} of a model of these records."""
         return {
             name: getattr(self, name) for name in ("feature_names", "feature_sizes", "num_classes", "clip_features")
         }
 
-    def model_texts(self):
+    def model_texts(self) -> list[str]:
         """The same as "field=value" texts of a command line."""
         return [
             f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
             for name, value in self.model_fields().items()
         ]
 
-    def reader_settings(self, missing_features=None, keys=None):
+    def reader_settings(self, missing_features: str | None = None, keys: RecordKeys | None = None) -> ReaderSettings:
         """`ReaderSettings`, with what a command line gave in their place."""
         return ReaderSettings(
             keys or RecordKeys(**self.record_keys), missing_features or self.missing_features, self.feature_means

@@ -1,6 +1,7 @@
 """How many examples a set of files will give, before they are read."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from youtube8m_mod.errors import UserError
 _LOOKED_AT = 64  # Records whose rated segments are counted.
 
 
-def estimated_examples(paths, segments):
+def estimated_examples(paths: Sequence[str], segments: bool) -> float | None:
     """Examples of the files, by the records of the first of them and the bytes of all; None where it is not known.
 
     Args:

@@ -10,7 +10,7 @@ from youtube8m_mod.errors import UserError, first_line
 SUFFIXES = (".npy", ".npz", ".parquet")
 
 
-def list_files(pattern):
+def list_files(pattern: str) -> dict[str, str]:
     """{id of a video: path}, the id being the name of the file without its ending.
 
     Raises:
@@ -29,7 +29,7 @@ def list_files(pattern):
     return dict(sorted(found.items()))
 
 
-def read_features(path):
+def read_features(path: str) -> dict[str, np.ndarray]:
     """{feature: float32 or uint8 (frames, size)} of a file; the one feature of an .npy is named "".
 
     An .npz holds an array for each feature. A Parquet file holds a row a frame, in order: a column of lists for each

@@ -5,6 +5,9 @@ are 0 and as many 255. Bytes that were written as signed numbers have a deviatio
 have columns of very different deviations, or none below 0; another scale shows in the deviation.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,7 +27,7 @@ _LEAST_VALUES, _LEAST_ROWS = 1_000, 10  # Fewer say nothing.
 _ROWS_A_BATCH = 2048  # A sample of the frames: all of them would take longer than reading them.
 
 
-def measure(features, spec):
+def measure(features: Sequence[tf.Tensor], spec: records.RecordSpec) -> tuple[tf.Tensor, ...]:
     """float64 sums over a sample of the frames of a batch, for each feature: (size + 1, 5).
 
     Args:
@@ -47,7 +50,7 @@ def measure(features, spec):
     return tuple(sums)
 
 
-def summarize(sums, spec):
+def summarize(sums: Sequence[np.ndarray], spec: records.RecordSpec) -> dict[str, dict[str, Any]]:
     """{feature: statistics} of the sums of all batches; bytes as they are, floats dequantised."""
     return {
         key.removeprefix(records.MEAN_PREFIX): _statistics(values, spec.kind) for key, values in zip(spec.keys, sums)
@@ -80,7 +83,7 @@ def _statistics(sums, kind):
     }
 
 
-def warnings(statistics, spec, clip=True):
+def warnings(statistics: Mapping[str, Mapping[str, Any]], spec: records.RecordSpec, clip: bool = True) -> list[str]:
     """Sentences where features cannot be of the dataset's kind; with `clip` False (own features) only dead columns."""
     sentences = []
     for (name, found), size in zip(statistics.items(), spec.sizes):

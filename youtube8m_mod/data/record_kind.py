@@ -2,18 +2,27 @@
 
 import collections
 import dataclasses
+from collections.abc import Container, Sequence
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.data import records, shards, stream
 from youtube8m_mod.errors import UserError
 
 _LOOKED_AT = 100  # Records in which a key may first appear.
 
 
-def detect(paths, config, segments, skip_bad, settings=None, needs_ids=True):
+def detect(
+    paths: Sequence[str],
+    config: ModelConfig,
+    segments: bool,
+    skip_bad: bool,
+    settings: records.ReaderSettings | None = None,
+    needs_ids: bool = True,
+) -> records.RecordSpec:
     """The `RecordSpec` of the files.
 
     Args:
@@ -59,7 +68,7 @@ def detect(paths, config, segments, skip_bad, settings=None, needs_ids=True):
     )
 
 
-def segment_keys(keys, context):
+def segment_keys(keys: records.RecordKeys, context: Container[str]) -> records.SegmentKeys:
     """The `SegmentKeys` of records whose contexts hold the keys `context`, with the names that `RecordKeys` give."""
     known = records.DATASET_SEGMENTS
     foreign = records.MEDIASEQUENCE_SEGMENTS

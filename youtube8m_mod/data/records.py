@@ -13,6 +13,7 @@ setting (`RecordKeys`).
 import contextlib
 import dataclasses
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -130,18 +131,23 @@ class RecordSpec:
     found: str = ""  # What the first records hold, in words.
 
 
-def dequantize(quantized):
+def dequantize(quantized: np.ndarray) -> np.ndarray:
     """Values of quantised features, float32 in [-2, 2]: `x * 4/255 + 4/512 - 2`."""
     return np.asarray(quantized, np.float32) * np.float32(DEQUANTIZE_SCALE) + np.float32(DEQUANTIZE_OFFSET)
 
 
-def quantize(values):
+def quantize(values: np.ndarray) -> np.ndarray:
     """The bytes whose dequantised value is nearest, uint8: the inverse of `dequantize`, clipped at both ends."""
     levels = np.rint((np.asarray(values, np.float32) - DEQUANTIZE_OFFSET) / DEQUANTIZE_SCALE)
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def frame_level_record(video_id, labels, features, segments=None):
+def frame_level_record(
+    video_id: str | bytes,
+    labels: Iterable[int],
+    features: Mapping[str, np.ndarray],
+    segments: Sequence[tuple[int, int, float]] | None = None,
+) -> bytes:
     """A serialized frame-level `SequenceExample`; the same arguments give the same bytes.
 
     Args:
@@ -175,7 +181,7 @@ def frame_level_record(video_id, labels, features, segments=None):
     return record.SerializeToString(deterministic=True)
 
 
-def video_level_record(video_id, labels, **means):
+def video_level_record(video_id: str | bytes, labels: Iterable[int], **means: Sequence[float] | np.ndarray) -> bytes:
     """A serialized video-level `Example`: `video_level_record("abcd", [3], mean_rgb=..., mean_audio=...)`.
 
     Args:
@@ -192,7 +198,7 @@ def video_level_record(video_id, labels, **means):
     return record.SerializeToString(deterministic=True)
 
 
-def write_shard(path, records):
+def write_shard(path: files.Path, records: Iterable[bytes]) -> int:
     """Writes serialized `records` (any iterable) as the TFRecord `path`, whole or not at all; returns their number."""
     import tensorflow as tf
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,9 @@ import tensorflow as tf
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.localization.segments import split_segments
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.scorers import Ones, Scorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +106,7 @@ class SegmentScores:
         join: how the leaves of the scorer are joined to embeddings; None: without these. Not with a context.
     """
 
-    def __init__(self, scorer, batch_size: int, context: Context, join: str | None = None):
+    def __init__(self, scorer: "Scorer | Ones | None", batch_size: int, context: Context, join: str | None = None):
         self.scorer, self.batch_size, self.context, self.join = scorer, batch_size, context, join
 
     def __call__(self, batch: dict[str, tf.Tensor], video_logits: np.ndarray | None = None) -> tuple[list, list]:

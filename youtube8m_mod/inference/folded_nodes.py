@@ -5,13 +5,18 @@ weights. Each takes the `Weights` below its own place in the tree.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.batch_norm import EPSILON
 from youtube8m_mod.models.nextvlad import pooling_name
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.weights import Weights
 
 _BLOCK = 64  # Rows of a large kernel that are in float64 at a time: they stay in the cache.
 _ALIGNMENT = 64  # Bytes: what TensorFlow asks of memory that it takes over.
@@ -51,7 +56,7 @@ class Settings(NamedTuple):
     leaf: Any = None
 
 
-def fold_leaf(config, weights, settings):
+def fold_leaf(config: ModelConfig, weights: "Weights", settings: Settings) -> "FoldedLeaf":
     """The folded form of a leaf, a `FoldedLeaf`; see `folded_mixtures.fold_node`."""
     return (FoldedDBoF if config.pooling == "dbof" else FoldedNeXtVLAD)(config, weights, settings)
 
@@ -59,7 +64,7 @@ def fold_leaf(config, weights, settings):
 class FoldedLeaf(tf.Module):
     """A leaf: `embed` gives its hidden vector, of which `classify` makes the logits."""
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Inputs) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """(logits, float32 `(batch, classes)`, and in a list the hidden vector, float32 `(batch, hidden_size)`)."""
         hidden = self.embed(inputs)
         return self.classify(hidden), [hidden]
@@ -72,7 +77,16 @@ class FoldedPooling(tf.Module):
     where it narrows it: in both cases the narrower of the two.
     """
 
-    def __init__(self, size, width, groups, clusters, weights, input_map, dtype):
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        groups: int,
+        clusters: int,
+        weights: "Weights",
+        input_map: Sequence[np.ndarray],
+        dtype: tf.DType,
+    ):
         super().__init__()
         G, K = self.groups, self.clusters = groups, clusters
         self.group_width = width // groups
@@ -92,7 +106,7 @@ class FoldedPooling(tf.Module):
         )
         (self.centers,) = make_variables(tf.float32, weights("centers", 1, self.group_width, K))
 
-    def __call__(self, frames, attended):
+    def __call__(self, frames: tf.Tensor, attended: tf.Tensor | None) -> tf.Tensor:
         G, K, F = self.groups, self.clusters, self.group_width
         batch, count = tf.shape(frames)[0], tf.shape(frames)[1]
         frames = tf.reshape(frames, (-1, frames.shape[-1]))  # (B*M, N)
@@ -116,7 +130,7 @@ class FoldedPooling(tf.Module):
 class FoldedNeXtVLAD(FoldedLeaf):
     """`NeXtVLADModel`: the poolings' output norms and the hidden norm are in the hidden layer's weights."""
 
-    def __init__(self, config, weights, settings):
+    def __init__(self, config: ModelConfig, weights: "Weights", settings: Settings):
         super().__init__()
         self.dtype = settings.dtype
         self.project = _project if settings.kernels_right else _project_few
@@ -149,20 +163,20 @@ class FoldedNeXtVLAD(FoldedLeaf):
         # bfloat16 logits would tie: a class' ranking is over hundreds of thousands of them.
         self.classifier, self.classifier_bias = make_variables(tf.float32, kernel.T, bias)
 
-    def embed(self, inputs):
+    def embed(self, inputs: Inputs) -> tf.Tensor:
         pooled = [pooling(frames, inputs.attended) for pooling, frames in zip(self.poolings, inputs.streams)]
         hidden = self.project(tf.concat(pooled, axis=1), self.hidden, self.hidden_bias)
         gates = tf.nn.relu(tf.nn.bias_add(tf.matmul(hidden, self.squeeze), self.squeeze_bias))
         return tf.cast(hidden * tf.sigmoid(tf.matmul(gates, self.excite)), tf.float32)
 
-    def classify(self, hidden):
+    def classify(self, hidden: tf.Tensor) -> tf.Tensor:
         return self.project(hidden, self.classifier, self.classifier_bias)
 
 
 class FoldedDBoF(FoldedLeaf):
     """`DBoFModel`: its batch norms are in the kernels beside them; frames are scaled by their own norm first."""
 
-    def __init__(self, config, weights, settings):
+    def __init__(self, config: ModelConfig, weights: "Weights", settings: Settings):
         super().__init__()
         size, clusters, hidden_size = config.feature_size, config.clusters, config.hidden_size
         self.dtype, self.experts, self.sampled_frames = settings.dtype, config.experts, config.sampled_frames
@@ -191,7 +205,7 @@ class FoldedDBoF(FoldedLeaf):
             of_classes("expert_bias", (), self.experts)[0],
         )
 
-    def embed(self, inputs):
+    def embed(self, inputs: Inputs) -> tf.Tensor:
         frames = tf.concat(inputs.streams, axis=-1)
         position = (tf.range(self.sampled_frames, dtype=tf.float32) + 0.5) / self.sampled_frames
         index = tf.cast(position * tf.cast(inputs.num_frames, tf.float32)[:, None], tf.int32)
@@ -202,7 +216,7 @@ class FoldedDBoF(FoldedLeaf):
         bag = tf.reduce_max(tf.reshape(rows, (-1, self.sampled_frames, rows.shape[-1])), axis=1)
         return tf.cast(tf.sigmoid(tf.nn.bias_add(tf.matmul(bag, self.hidden), self.hidden_bias)), tf.float32)
 
-    def classify(self, hidden):
+    def classify(self, hidden: tf.Tensor) -> tf.Tensor:
         E = self.experts
         gates = tf.nn.softmax(tf.reshape(tf.matmul(hidden, self.gate), (-1, self.gate.shape[1] // (E + 1), E + 1)))
         experts = tf.matmul(hidden, self.expert) + self.expert_bias
@@ -224,11 +238,11 @@ def _project_few(rows, kernel, bias):
     return tf.transpose(tf.matmul(kernel[tf.newaxis], rows[tf.newaxis], transpose_b=True)[0]) + bias
 
 
-def float64(weight):
+def float64(weight: np.ndarray) -> np.ndarray:
     return weight.astype(np.float64)
 
 
-def make_variables(dtype, *values):
+def make_variables(dtype: tf.DType, *values: np.ndarray) -> list[tf.Variable]:
     return [_variable(dtype, _aligned(value.shape, value)) for value in values]
 
 
@@ -248,13 +262,15 @@ def _aligned(shape, value=None):
     return array
 
 
-def norm_map(weights, size):
+def norm_map(weights: "Weights", size: int) -> tuple[np.ndarray, np.ndarray]:
     """The affine map that a batch norm is in inference, from the `Weights` below it."""
     scale = weights("gamma", size) / np.sqrt(float64(weights("moving_variance", size)) + EPSILON)
     return scale, weights("beta", size) - weights("moving_mean", size) * scale
 
 
-def dense(kernel, bias, input_map):
+def dense(
+    kernel: np.ndarray, bias: np.ndarray | float, input_map: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """(kernel, bias) of x -> (x * scale + shift) @ kernel + bias."""
     scale, shift = input_map
     return scale[:, None] * kernel, shift @ kernel + bias

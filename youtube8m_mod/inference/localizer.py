@@ -7,6 +7,8 @@ knows them.
 import dataclasses
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,11 +24,16 @@ from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Blocks
 from youtube8m_mod.inference.input_files import Owners, consecutive, groups_of, twice
 from youtube8m_mod.inference.outputs import Outputs, texts_of, write_outputs
 from youtube8m_mod.inference.pieces import COUNTS, SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
-from youtube8m_mod.localization.ranked_lists import Localization
+from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 from youtube8m_mod.localization.timelines import join_segments, segment_values
 from youtube8m_mod.localization.value_model import candidate_columns
 from youtube8m_mod.lock import FolderLock
 from youtube8m_mod.overrides import to_dict
+
+if TYPE_CHECKING:
+    from youtube8m_mod.data.reader import Reader
+    from youtube8m_mod.inference.ray_pool import RayPool
+    from youtube8m_mod.inference.scorers import Ones, Scorer
 
 _MAX_BAD_SHARE = 0.01  # More bad records than this share are no accident.
 _GROUP_BYTES = 64 << 20  # Input files are done in groups of about so many bytes: small ones would not fill a batch.
@@ -55,18 +62,18 @@ class Localizer:
 
     def __init__(
         self,
-        reader,
-        class_ids,
-        config,
+        reader: "Reader",
+        class_ids: Sequence[int] | np.ndarray,
+        config: LocalizationConfig,
         outputs: Outputs,
-        video_scorer,
-        segment_scorer,
-        model_settings,
-        batch_size=16,
-        segment_batch_size=512,
-        group_bytes=None,
-        timeline_threshold=0.5,
-        label_names=None,
+        video_scorer: "Scorer | None",
+        segment_scorer: "Scorer | Ones | None",
+        model_settings: dict[str, Any],
+        batch_size: int = 16,
+        segment_batch_size: int = 512,
+        group_bytes: int | None = None,
+        timeline_threshold: float = 0.5,
+        label_names: Mapping[int, str] | None = None,
         context: Context = Context(),
     ):
         self.reader, self.class_ids, self.config, self.outputs = reader, np.asarray(class_ids), config, outputs
@@ -82,7 +89,7 @@ class Localizer:
                 "--embeddings_file of videos can be written."
             )
 
-    def run(self, pool=None):
+    def run(self, pool: "RayPool | None" = None) -> dict[str, float]:
         """Does the input files that are not done yet, group by group, and writes the outputs.
 
         Args:
@@ -139,7 +146,9 @@ class Localizer:
         again = {"files_done_again": pool.files_done_again} if pool else {}
         return counts | again | {"seconds": time.perf_counter() - start}
 
-    def localize(self, paths, on_batch=lambda counts, size: None):
+    def localize(
+        self, paths: Sequence[str], on_batch: Callable[[dict[str, int], int], None] = lambda counts, size: None
+    ) -> Piece:
         """The `Piece` of some input files.
 
         Args:

@@ -6,6 +6,8 @@ written whole or not at all; the outputs come from all pieces together, the same
 
 import dataclasses
 import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.formats.predictions import HEADER
 from youtube8m_mod.inference.embeddings import check_blocks
+
+if TYPE_CHECKING:
+    from youtube8m_mod.localization.ranked_lists import Localization
 
 VIDEO_LINES, SEGMENT_LINES, TIMELINES = "video_lines", "segment_lines", "timelines"
 COUNTS = ("videos", "segments", "records", "bad_records", "lost_records")
@@ -59,7 +64,7 @@ class Parts:
         UserError: where the folder holds pieces of a run with other settings or other files, which are named.
     """
 
-    def __init__(self, folder, settings, skip_bad=True):
+    def __init__(self, folder: str, settings: dict[str, Any], skip_bad: bool = True):
         self.folder, self.settings, self._skip_bad = folder, settings, skip_bad
         self.identities = files.identities(settings["input_files"])
         path = f"{folder}/settings.json"
@@ -75,7 +80,7 @@ class Parts:
             )
         self.outdated = [*self._remove_outdated()]
 
-    def done(self):
+    def done(self) -> dict[str, list[int]]:
         """{path of a piece: the numbers of the input files in it}."""
         return {path: read_arrays(path, ["files"])["files"].tolist() for path in self._paths()}
 
@@ -83,7 +88,7 @@ class Parts:
         names = files.list_dir(self.folder)
         return [f"{self.folder}/{name}" for name in names if re.fullmatch(r"part-\d{6,}\.npz", name)]
 
-    def write(self, numbers, piece):
+    def write(self, numbers: Sequence[int], piece: Piece) -> None:
         """Writes the piece of some input files, by their numbers, ascending.
 
         Raises:
@@ -113,19 +118,19 @@ class Parts:
             }
         write_arrays(f"{self.folder}/part-{numbers[0]:06d}.npz", arrays)
 
-    def counts(self):
+    def counts(self) -> Iterator[tuple[dict[str, int], str]]:
         """Yields ({name of `COUNTS`: int}, warning) of every piece."""
         for path in self._paths():
             arrays = read_arrays(path, ["counts", "warning"])
             yield dict(zip(COUNTS, arrays["counts"].tolist())), arrays["warning"].item().decode()
 
-    def ids(self):
+    def ids(self) -> Iterator[tuple[list[int], list[bytes]]]:
         """Yields (numbers of the input files, ids of the videos) of every piece."""
         for path in self._paths():
             arrays = read_arrays(path, ["files", "ids"])
             yield arrays["files"].tolist(), arrays["ids"].tolist()
 
-    def embedding_blocks(self):
+    def embedding_blocks(self) -> list[tuple[int, list[int]]]:
         """[(number of the first input file, rows of each block of embeddings)] of all pieces, in their order."""
         pieces = (read_arrays(path, ["files", "embedding_rows"]) for path in self.check_complete())
         return sorted((int(arrays["files"][0]), arrays["embedding_rows"].tolist()) for arrays in pieces)
@@ -154,7 +159,7 @@ class Parts:
             files.remove(path)
             yield f"{reason}: it is read again."
 
-    def check_complete(self):
+    def check_complete(self) -> list[str]:
         """The paths of all pieces; raises `UserError` where input files are missing or double."""
         done = self.done()
         counts = np.bincount(
@@ -170,14 +175,14 @@ class Parts:
                 )
         return sorted(done)
 
-    def merge_into(self, localization):
+    def merge_into(self, localization: "Localization | None") -> set[int]:
         """Adds all pieces to a `Localization`, unless it is None; returns the numbers of the input files in them."""
         done = self.done()
         for path in sorted(done) if localization else ():
             localization.merge(read_arrays(path))
         return {number for numbers in done.values() for number in numbers}
 
-    def texts(self, kind):
+    def texts(self, kind: str) -> dict[bytes, bytes]:
         """The texts of a kind as bytes, {video id bytes: text}, in the order of the video ids."""
         blocks = {}
         for path in self.check_complete():
@@ -190,11 +195,11 @@ class Parts:
                 blocks[video_id] = text[start:end]
         return dict(sorted(blocks.items()))
 
-    def write_lines(self, kind, output):
+    def write_lines(self, kind: str, output: files.Path) -> None:
         """Writes the lines of a kind, in the order of the video ids, whole or not at all."""
         with files.write_file(output, "wb") as file:
             file.write(HEADER.encode() + b"\n")
             file.writelines(self.texts(kind).values())
 
-    def remove(self):
+    def remove(self) -> None:
         files.remove_tree(self.folder)

@@ -1,12 +1,17 @@
 """What a Ray actor of inference does. Nothing is imported here: an actor answers as soon as it has its device."""
 
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.pieces import Piece
+    from youtube8m_mod.inference.run import Inference
 
 
 class Localizing:
     """A `Localizer` with its models."""
 
-    def load(self, folder, inference):
+    def load(self, folder: str, inference: "Inference") -> None:
         """Loads the models.
 
         Args:
@@ -17,9 +22,9 @@ class Localizing:
             os.chdir(folder)
         self._localizer = inference.localizer()
 
-    def localize(self, paths):
+    def localize(self, paths: list[str]) -> "Piece":
         return self._localizer.localize(paths)
 
-    def ping(self):
+    def ping(self) -> int:
         """A sign of life: the number of its process."""
         return os.getpid()

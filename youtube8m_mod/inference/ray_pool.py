@@ -5,6 +5,8 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -13,6 +15,10 @@ from youtube8m_mod.distribution import ray_cluster
 from youtube8m_mod.distribution.servers import check_timeout
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.ray_actor import Localizing
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.pieces import Piece
+    from youtube8m_mod.inference.run import Inference
 
 _PLACE_SECONDS = 60  # At least so long may all nodes be busy, or processes take to start.
 _LOAD_SECONDS = 1800  # An actor that imports and loads may be deaf for so long.
@@ -42,7 +48,7 @@ class RayPool:
         files_done_again: input files that a lost node was at, which were done again elsewhere.
     """
 
-    def __init__(self, address, inference, timeout=60.0):
+    def __init__(self, address: str, inference: "Inference", timeout: float = 60.0):
         check_timeout(timeout)
         with contextlib.suppress(RuntimeError):  # Initialised already: then this process keeps what it has.
             tf.config.set_visible_devices([], "GPU")  # They are the actors', those of this machine too.
@@ -52,7 +58,7 @@ class RayPool:
         self._workers, self._failures, self._attempts = [], collections.Counter(), collections.Counter()
         self._waiting, self.files_done_again = collections.deque(), 0
 
-    def localize(self, groups):
+    def localize(self, groups: Iterable[list[str]]) -> "Iterator[tuple[list[str], Piece]]":
         """Yields (group, its `Piece`) as they are done; a group is a list of paths.
 
         Raises:

@@ -31,7 +31,7 @@ class LossMeans(keras.metrics.Metric):
         self.means = self.add_variable((len(self.names),), name="means", **options)
         self.examples = self.add_variable((), name="examples", **options)
 
-    def update_state(self, terms: Mapping[str, Tensor], examples: Tensor | int, share: Tensor | float = 1.0):
+    def update_state(self, terms: Mapping[str, Tensor], examples: Tensor | int, share: Tensor | float = 1.0) -> None:
         """Takes the terms of a batch.
 
         Args:

@@ -9,7 +9,7 @@ from keras import ops
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.logit_mixing import LogitMixing
 from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
-from youtube8m_mod.tree import NodeOutput, Tensor
+from youtube8m_mod.tree import NodeOutput, Shape, Tensor
 
 
 class Mixture(keras.layers.Layer):
@@ -32,7 +32,7 @@ class Mixture(keras.layers.Layer):
         self.nodes = list(children)
         self.mixing = LogitMixing(len(self.nodes), momentum, name="mixing")
 
-    def build(self, frames_shape):
+    def build(self, frames_shape: Shape) -> None:
         for node in self.nodes:
             if not node.built:
                 node.build(frames_shape)

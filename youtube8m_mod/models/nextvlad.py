@@ -10,7 +10,7 @@ from youtube8m_mod.layers.context_gating import ContextGating
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
 from youtube8m_mod.layers.projection import Projection
-from youtube8m_mod.tree import NodeOutput, Tensor
+from youtube8m_mod.tree import NodeOutput, Shape, Tensor
 
 
 def pooling_name(feature: str) -> str:
@@ -80,7 +80,7 @@ class NeXtVLADModel(Leaf):
         )
         self.classifier = LogisticClassifier(config.num_classes, name="classifier", dtype=policy)
 
-    def build(self, frames_shape):
+    def build(self, frames_shape: Shape) -> None:
         width = 0
         for pooling, size in zip(self.poolings, self.config.feature_sizes):
             pooling.build((None, None, size))
@@ -144,7 +144,7 @@ class DBoFModel(Leaf):
         )
         self.config = config
 
-    def build(self, frames_shape):
+    def build(self, frames_shape: Shape) -> None:
         self.bag.build((None, None, self.config.feature_size))
         self.classifier.build((None, self.config.hidden_size))
 

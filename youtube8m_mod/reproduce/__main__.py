@@ -6,6 +6,7 @@ python -m youtube8m_mod.reproduce --scale=full --dry_run
 
 import math
 import os
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -13,12 +14,12 @@ from youtube8m_mod import files, overrides
 from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce import commands, rows, schedule
-from youtube8m_mod.reproduce.scale import DEFAULT, QUICK
+from youtube8m_mod.reproduce.scale import DEFAULT, QUICK, Scale
 
 FLAGS = flags.FLAGS
 
 
-def main(_):
+def main(_: list[str]) -> None:
     if unknown := sorted(set(FLAGS.rows or ()) - set(rows.ROWS)):
         raise UserError(f'--rows must be among {", ".join(rows.ROWS)}, got "{unknown[0]}".')
     if FLAGS.scale == "full":
@@ -40,7 +41,7 @@ def main(_):
     reproduce(scale, seeds, tasks)
 
 
-def trainings():
+def trainings() -> list[list[str]]:
     """Groups of names of the trainings that the flags ask for: the tables first, then GAP, then the exploration."""
     chosen = [rows.ROWS[name].training for name in FLAGS.rows or rows.ROWS]
     # Models of many leaves take most of the time: they come last.
@@ -55,7 +56,7 @@ def trainings():
     return groups
 
 
-def reproduce(scale, seeds, tasks):
+def reproduce(scale: Scale, seeds: Sequence[int], tasks: Sequence[tuple[str, int]]) -> None:
     """Trains and scores what is missing, then writes the report."""
     from youtube8m_mod.formats.label_names import read_label_names
     from youtube8m_mod.reproduce import data, report
@@ -77,7 +78,7 @@ def reproduce(scale, seeds, tasks):
     print(report.write(place, results, seeds, names))
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_enum("scale", "miniature", ["miniature", "full"], "Of data and models; full needs --dry_run.")
     flags.DEFINE_bool("dry_run", False, "Print what would be run: with --scale=full, the commands.")
     flags.DEFINE_bool("report_only", False, "Train nothing, write the report of what is there.")
@@ -98,7 +99,7 @@ def define_flags():
     )
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 

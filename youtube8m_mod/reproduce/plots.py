@@ -1,18 +1,22 @@
 """The report's pictures. Each function takes the results' entries and gives a figure, or None where numbers lack."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from youtube8m_mod.figures import COLOURS, QUIET, loss_figure, new_figure, style_axes
 from youtube8m_mod.reproduce.rows import GAP_ROWS, ROWS, TEMPERATURES, TRAININGS, VARIATIONS
 from youtube8m_mod.reproduce.schedule import key
-from youtube8m_mod.reproduce.tables import Summary, paired, row_scores, score_of, scores
+from youtube8m_mod.reproduce.tables import Entries, Summary, paired, row_scores, score_of, scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PARTS = (("root", "mixture"), ("average", "plain average"), ("leaf", "one leaf"))
 
 
-def losses(entries, name, seed):
+def losses(entries: Entries, name: str, seed: int) -> "Figure | None":
     """Figures 3 and 4 from our logs: label and distillation losses of a model's two phases."""
     finetuning = TRAININGS[name]
     phases = {"pretraining": finetuning.pretraining, "finetuning": name}
@@ -26,7 +30,7 @@ def losses(entries, name, seed):
     )
 
 
-def regularisation(entries, seed):
+def regularisation(entries: Entries, seed: int) -> "Figure | None":
     """L2 and label loss over the finetuning of models of different kinds (Figure 4)."""
     names = ("finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20", "finetune_mod_nextvlad_T20")
     found = {name: entries[key(name, seed)] for name in names if key(name, seed) in entries}
@@ -51,7 +55,7 @@ def regularisation(entries, seed):
     return figure
 
 
-def map_against_temperature(entries):
+def map_against_temperature(entries: Entries) -> "Figure | None":
     """MAP of the mixture of 3 against T: here, and in the paper."""
     figure, (here, paper) = _panels(2, (10, 3.4))
     positions = range(len(TEMPERATURES))
@@ -85,7 +89,7 @@ def map_against_temperature(entries):
     return figure
 
 
-def map_against_parameters(entries):
+def map_against_parameters(entries: Entries) -> "Figure | None":
     """MAP against the number of parameters: here, and in the paper."""
     figure, (here, paper) = _panels(2, (10, 4.0))
     names = (
@@ -121,7 +125,7 @@ def map_against_parameters(entries):
     return figure
 
 
-def map_against_finetuning_size(entries):
+def map_against_finetuning_size(entries: Entries) -> "Figure | None":
     """MAP on shared candidates against the number of rated segments in finetuning, and what distillation brings."""
     figure, (absolute, relative) = _panels(2, (10, 3.4))
     models = (
@@ -158,13 +162,13 @@ def map_against_finetuning_size(entries):
     return figure
 
 
-def learning_curves(entries):
+def learning_curves(entries: Entries) -> "Figure | None":
     """MAP on test and validation videos over finetuning."""
     names = ("finetune_nextvlad", "finetune_mix_nextvlad_T0", "finetune_mix_nextvlad_T20", "finetune_mod_nextvlad_T20")
     return _curves(entries, [(name, "root", _training_title(name)) for name in names], ("test", "validation"), "MAP")
 
 
-def gap_curves(entries):
+def gap_curves(entries: Entries) -> "Figure | None":
     """GAP on test and training records over the training."""
     lines = [
         ("gap_nextvlad", "root", "single"),
@@ -177,7 +181,7 @@ def gap_curves(entries):
     return _curves(entries, lines, ("test", "train"), "GAP")
 
 
-def distillation_over_time(entries):
+def distillation_over_time(entries: Entries) -> "Figure | None":
     """What distillation adds over a training, by part of the mixture: where it begins to help."""
     phases = (("MAP in finetuning, shared candidates", "finetune"), ("GAP in a long training", "gap"))
     found = [
@@ -203,7 +207,7 @@ def distillation_over_time(entries):
     return figure
 
 
-def regimes(entries):
+def regimes(entries: Entries) -> "Figure | None":
     """What distillation and mixing add in each regime explored."""
     figure, panels = _panels(3, (11, 3.2), sharey=True)
     labels = [variation.axis for variation in VARIATIONS.values()]

@@ -1,6 +1,8 @@
 """The reproduction's trainings as Ray tasks, which depend on each other by references."""
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
 from youtube8m_mod.distribution import ray_cluster
@@ -8,10 +10,15 @@ from youtube8m_mod.reproduce import schedule
 from youtube8m_mod.reproduce.rows import TRAININGS
 from youtube8m_mod.terminal import progress
 
+if TYPE_CHECKING:
+    from youtube8m_mod.reproduce.place import Place
+
 _prepared = False  # Whether this process of Ray's has been.
 
 
-def run_all(place, tasks, results, jobs, address):
+def run_all(
+    place: "Place", tasks: Sequence[tuple[str, int]], results: schedule.Results, jobs: int | None, address: str
+) -> None:
     """Carries out the tasks that the results lack; those of a lost node begin anew elsewhere.
 
     Args:

@@ -5,6 +5,8 @@ import html
 import io
 import json
 import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +24,10 @@ from youtube8m_mod.reproduce.schedule import key
 from youtube8m_mod.reproduce.work import SEGMENTS
 from youtube8m_mod.terminal import format_table
 
+if TYPE_CHECKING:
+    from youtube8m_mod.reproduce.place import Place
+    from youtube8m_mod.reproduce.schedule import Results
+
 _PAGE = "videos.html"  # Beside the report.
 _TIMELINES = "finetune_mod_nextvlad_T20"
 _STYLE = """
@@ -37,7 +43,9 @@ pre { background: #f6f6f6; padding: 1em; overflow-x: auto; font-size: 12px; }
 """
 
 
-def write(place, results, seeds, label_names=None):
+def write(
+    place: "Place", results: "Results", seeds: Sequence[int], label_names: Mapping[int, str] | None = None
+) -> str:
     """Writes report.html, videos.html, tables.md, tables.json and figures/*.png into the place.
 
     Args:

@@ -4,11 +4,16 @@ import concurrent.futures
 import itertools
 import multiprocessing
 import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from youtube8m_mod import environment, files, processes
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce.rows import TRAININGS
 from youtube8m_mod.terminal import progress
+
+if TYPE_CHECKING:
+    from youtube8m_mod.reproduce.place import Place
 
 RESULTS = "results.json"
 
@@ -21,7 +26,7 @@ class Results:
         settings: what must not change between runs that share the file.
     """
 
-    def __init__(self, output_dir, settings):
+    def __init__(self, output_dir: str, settings: dict[str, Any]):
         self.path = os.path.join(output_dir, RESULTS)
         self.content = {"settings": settings, "entries": {}}
         if not files.exists(self.path):
@@ -34,20 +39,20 @@ class Results:
             self.content = found
 
     @property
-    def entries(self):
+    def entries(self) -> dict[str, dict[str, Any]]:
         """{"<training>/<seed>": entry of `work.run`}."""
         return self.content["entries"]
 
-    def add(self, name, seed, entry):
+    def add(self, name: str, seed: int, entry: dict[str, Any]) -> None:
         self.entries[key(name, seed)] = entry
         files.write_json(self.path, self.content)
 
 
-def key(name, seed):
+def key(name: str, seed: int) -> str:
     return f"{name}/{seed}"
 
 
-def needed(groups, seeds):
+def needed(groups: Iterable[Sequence[str]], seeds: Sequence[int]) -> list[tuple[str, int]]:
     """[(training, seed)] with what the named trainings need before them: group by group, in it seed by seed.
 
     Args:
@@ -64,7 +69,7 @@ def needed(groups, seeds):
     )
 
 
-def run_all(place, tasks, results, jobs):
+def run_all(place: "Place", tasks: Sequence[tuple[str, int]], results: Results, jobs: int) -> None:
     """Carries out the tasks that the results lack, `jobs` at a time."""
     waiting = [task for task in tasks if key(*task) not in results.entries]
     running = {}
@@ -93,7 +98,7 @@ def run_all(place, tasks, results, jobs):
             raise
 
 
-def datasets(place, tasks):
+def datasets(place: "Place", tasks: Iterable[tuple[str, int]]) -> list[tuple[str, str, int]]:
     """[(folder, variation, seed)] of the miniature datasets that tasks use, each once."""
     found = {}
     for name, seed in tasks:
@@ -117,7 +122,7 @@ def _start_worker(threads, log):
     prepare_process(threads)
 
 
-def prepare_process(threads):
+def prepare_process(threads: int) -> None:
     """What a process needs once, before it trains."""
     environment.prepare()
     # Otherwise the first worker takes all memory of a GPU, and the others end.
@@ -127,14 +132,14 @@ def prepare_process(threads):
     work.limit_threads(threads)
 
 
-def prepare(place, dataset):
+def prepare(place: "Place", dataset: tuple[str, str, int]) -> None:
     from youtube8m_mod.reproduce import data
 
     folder, variation, seed = dataset
     data.prepare_dataset(folder, place.scale, seed, variation, place.bank_path)
 
 
-def run(place, name, seed):
+def run(place: "Place", name: str, seed: int) -> dict[str, Any]:
     from youtube8m_mod.reproduce import work
 
     return work.run(place, name, seed)

@@ -3,8 +3,12 @@
 import dataclasses
 import math
 import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from youtube8m_mod.reproduce.rows import CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, VARIATIONS
+from youtube8m_mod.reproduce.rows import CLAIMS, GAP_CLAIMS, GAP_ROWS, OPEN_QUESTIONS, ROWS, VARIATIONS, Claim, Row
+
+Entries = Mapping[str, dict[str, Any]]  # Of `schedule.Results`: what `work.run` gives of each training.
 
 LEVEL, POWER = 0.95, 0.8
 MOST_SEEDS = 1000
@@ -21,7 +25,7 @@ class Summary:
     count: int
 
     @classmethod
-    def of(cls, values):
+    def of(cls, values: Iterable[float]) -> "Summary | None":
         """The summary of numbers; None where there are none."""
         values = list(values)
         if not values:
@@ -29,7 +33,7 @@ class Summary:
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
     @property
-    def margin(self):
+    def margin(self) -> float | None:
         """Half the width of the mean's 95% interval (Student's t, two decimals); None with one value."""
         if self.std is None:
             return None
@@ -39,7 +43,7 @@ class Summary:
         return f"{self.mean:.4f}" if self.std is None else f"{self.mean:.4f} ± {self.std:.4f}"
 
 
-def student_quantile(probability, degrees):
+def student_quantile(probability: float, degrees: int) -> float:
     """Quantile of Student's t: exact at 1 and 2 degrees of freedom, within 0.2% from 3 on.
 
     By the expansion around the normal quantile (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5).
@@ -58,7 +62,7 @@ def student_quantile(probability, degrees):
     return x + sum(term / degrees**power for power, term in enumerate(terms, 1))
 
 
-def seeds_needed(difference):
+def seeds_needed(difference: Summary | None) -> int | None:
     """Seeds with which a difference as large and as variable as that seen is decided with a probability of `POWER`.
 
     The smallest n with |mean| >= (t(0.975, n - 1) + t(POWER, n - 1)) std / sqrt(n): the interval of `verdict` then
@@ -76,7 +80,7 @@ def seeds_needed(difference):
     return None
 
 
-def seeds_to_decide(difference):
+def seeds_to_decide(difference: Summary | None) -> str | None:
     """Text for a table: how many seeds an undecided difference would take; None for any other verdict."""
     if verdict(difference) != "undecided":
         return None
@@ -84,7 +88,9 @@ def seeds_to_decide(difference):
     return f"> {MOST_SEEDS}" if seeds is None else str(max(seeds, difference.count + 1))
 
 
-def scores(entries, training, part, partition="test", shared=False):
+def scores(
+    entries: Entries, training: str, part: str, partition: str = "test", shared: bool = False
+) -> dict[int, float]:
     """{seed: score} of a part of a trained model, from the results' entries.
 
     Args:
@@ -98,22 +104,22 @@ def scores(entries, training, part, partition="test", shared=False):
     return found
 
 
-def score_of(scored, part, shared=False):
+def score_of(scored: Mapping[str, float], part: str, shared: bool = False) -> float:
     """The score of a part of a model in a partition: of its whole pipeline, or on shared candidates if it has that."""
     return scored.get(f"shared {part}", scored[part]) if shared else scored[part]
 
 
-def row_scores(entries, row, partition="test", shared=False):
+def row_scores(entries: Entries, row: Row, partition: str = "test", shared: bool = False) -> dict[int, float]:
     """{seed: score} of a `Row`."""
     return scores(entries, row.training, row.part, partition, shared)
 
 
-def paired(better, worse):
+def paired(better: Mapping[int, float], worse: Mapping[int, float]) -> Summary | None:
     """`Summary` of the differences better - worse over the seeds that both have; None without any."""
     return Summary.of(better[seed] - worse[seed] for seed in sorted(better.keys() & worse.keys()))
 
 
-def verdict(difference):
+def verdict(difference: Summary | None) -> str:
     """What a paired difference says about the statement that it is above 0.
 
     "confirmed" and "contradicted" where its 95% interval (Student's t) leaves out 0, else "undecided".
@@ -127,14 +133,14 @@ def verdict(difference):
     return "undecided"
 
 
-def signed(difference):
+def signed(difference: Summary | None) -> str | None:
     """Text of a paired difference."""
     if difference is None:
         return None
     return f"{difference.mean:+.4f}" + ("" if difference.std is None else f" ± {difference.std:.4f}")
 
 
-def map_table(entries):
+def map_table(entries: Entries) -> list[dict[str, Any]]:
     """Rows of Tables 1 and 2 and beyond: MAP in the miniature beside the paper's."""
     reference = row_scores(entries, ROWS["nextvlad"])
     table = []
@@ -165,7 +171,7 @@ def map_table(entries):
     return table
 
 
-def gap_table(entries):
+def gap_table(entries: Entries) -> list[dict[str, Any]]:
     """Rows of the second table: GAP on real video-level records."""
     reference = row_scores(entries, GAP_ROWS["gap_mix_T0"])
     table = []
@@ -186,7 +192,7 @@ def gap_table(entries):
     return table
 
 
-def best_of_curve(entries, row):
+def best_of_curve(entries: Entries, row: Row) -> dict[int, float]:
     """{seed: the row's best test score over the scored checkpoints}."""
     found = {}
     for name, entry in entries.items():
@@ -196,7 +202,7 @@ def best_of_curve(entries, row):
     return found
 
 
-def claims_table(entries, claims, rows=ROWS):
+def claims_table(entries: Entries, claims: Sequence[Claim], rows: Mapping[str, Row] = ROWS) -> list[dict[str, Any]]:
     """What the paper says, what it measured, and what comes out here.
 
     The verdict goes by whole pipelines, each row with the video-level probabilities of its own pretraining; the second
@@ -227,7 +233,7 @@ def claims_table(entries, claims, rows=ROWS):
     return table
 
 
-def in_words(table):
+def in_words(table: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences on a table of claims: what is confirmed, contradicted, undecided, and what the rest would take."""
     sentences = []
     for outcome, opening in (
@@ -258,7 +264,7 @@ def _in_brackets(line):
     return f" ({line['here']}" + (f"; on shared candidates {shared}, {line['verdict on them']})" if shared else ")")
 
 
-def regime_table(entries):
+def regime_table(entries: Entries) -> list[dict[str, Any]]:
     """What distillation, mixing and width bring, regime by regime: paired differences of test MAP.
 
     On the video-level probabilities that all rows share, so that the segment classifiers alone are compared.
@@ -291,7 +297,7 @@ def regime_table(entries):
     return table
 
 
-def all_tables(entries):
+def all_tables(entries: Entries) -> dict[str, list[dict[str, Any]]]:
     """{title: rows for `report.format_table`}; tables without rows are left out."""
     tables = {
         "MAP@100,000 of Tables 1 and 2 in miniature": map_table(entries),

@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import time
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,6 +17,9 @@ from youtube8m_mod.errors import Stopped, UserError
 from youtube8m_mod.terminal import progress
 from youtube8m_mod.training import placement_report
 from youtube8m_mod.training.history import History, Interval
+
+if TYPE_CHECKING:
+    from youtube8m_mod.training.validation import Validation
 
 DEFAULT_CHECKPOINT_STEPS = 1000
 _CHECKPOINT_SHARE = 0.02  # Of the time, at the default interval.
@@ -34,17 +38,17 @@ class RunCallback(keras.callbacks.Callback):
 
     trainer = None
 
-    def on_checkpoint(self, step):
+    def on_checkpoint(self, step: int) -> None:
         """A checkpoint was written."""
 
-    def close(self):
+    def close(self) -> None:
         """The run ends, in whatever way."""
 
 
 class StopOnNonFinite(RunCallback):
     """Ends the run with a `UserError` that names the first loss term that is not finite."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if np.all(np.isfinite(list(logs.values()))):
             return
         terms = {name: float(value) for name, value in self.model.loss_means.terms().items()}
@@ -60,7 +64,7 @@ class StopOnNonFinite(RunCallback):
 class RatedClasses(RunCallback):
     """Notes in the run which classes its segments rate."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if "label_weights" in self.trainer.batch:
             rated = np.flatnonzero(self.trainer.batch["label_weights"].numpy().any(axis=0)).tolist()
             self.trainer.run.classes = sorted({*(self.trainer.run.classes or ()), *rated})
@@ -76,22 +80,22 @@ class HistoryLog(RunCallback):
         averages: those of the last line; None before there is one.
     """
 
-    def __init__(self, validation=None):
+    def __init__(self, validation: "Validation | None" = None):
         super().__init__()
         self.validation = validation
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         state = self.trainer.state
         self.history = History(self.trainer.train_dir, state["step"])
         self.averages, self.interval = self.history.last, Interval(state["interval"])
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {"loss": logs["loss"]} | logs  # Keras sorts them.
         self.interval.add(logs, len(self.trainer.batch["labels"]))
         if self.trainer.state["step"] % self.trainer.options.log_steps == 0 or self.scores:
             self._write(self.scores)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         lines = self.history.lines
         if self.interval.sums and (not lines or lines[-1]["step"] < self.trainer.state["step"]):
             self._write(self.scores)
@@ -100,11 +104,11 @@ class HistoryLog(RunCallback):
             self.averages = self.averages | self.scores
 
     @property
-    def scores(self):
+    def scores(self) -> dict[str, float] | None:
         """The validation's scores of the step, where it was scored."""
         return self.validation.scores if self.validation else None
 
-    def close(self):
+    def close(self) -> None:
         if hasattr(self, "history"):
             self.history.close()
 
@@ -123,17 +127,17 @@ class ProgressLine(RunCallback):
     How many steps a run by passes takes is estimated from the sizes of the files, and known from the second pass on.
     """
 
-    def __init__(self, log):
+    def __init__(self, log: HistoryLog):
         super().__init__()
         self.log, self.shown = log, {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         phase, state = self.trainer.run.phase, self.trainer.state
         paths = getattr(self.trainer.reader, "paths", None) if phase.num_epochs else None
         self.estimate = estimated_examples(paths, phase.segments) if paths else None
         self.bar = progress(total=self._total(), initial=state["step"], unit="step", description=self._description())
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.bar.update()
         if self.trainer.state["step"] % self.trainer.options.log_steps == 0 or self.log.scores:
             if self.log.scores:
@@ -163,7 +167,7 @@ class ProgressLine(RunCallback):
         steps = math.ceil(examples * phase.num_epochs / phase.batch_size)
         return steps if phase.max_steps is None else min(steps, phase.max_steps)
 
-    def close(self):
+    def close(self) -> None:
         if hasattr(self, "bar"):
             self.bar.close()
 
@@ -176,7 +180,7 @@ class PlacementReport(RunCallback):
         self.first_step = contextlib.ExitStack()
         self.reported = False
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self.reported and not tf.config.functions_run_eagerly():  # Eagerly there is no graph to look at.
             trainer = self.trainer
             table = placement_report.start_table(self.model, trainer.step.graph(trainer.batch))
@@ -185,10 +189,10 @@ class PlacementReport(RunCallback):
             self.first_step.enter_context(placement_report.reported(self.model, path))
         self.reported = True
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.first_step.close()
 
-    def close(self):
+    def close(self) -> None:
         self.first_step.pop_all()  # A first step that failed is not reported.
 
 
@@ -199,12 +203,12 @@ class StopOnSignal(RunCallback):
         super().__init__()
         self.received, self.previous = None, {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         with contextlib.suppress(ValueError):  # Not the main thread: signals are somebody else's.
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.previous[number] = signal.signal(number, self._note)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         trainer = self.trainer
         step = trainer.state["step"]
         if self.received and step != trainer.run.phase.max_steps:
@@ -215,7 +219,7 @@ class StopOnSignal(RunCallback):
                 self.received,
             )
 
-    def close(self):
+    def close(self) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
@@ -232,7 +236,7 @@ class Checkpoints(RunCallback):
         super().__init__()
         self.last_time, self.last_cost = time.monotonic(), 0.0
 
-    def due(self):
+    def due(self) -> bool:
         """Whether it is time for one; at the default interval not before the last one's cost is a small share."""
         step, interval = self.trainer.state["step"], self.trainer.options.checkpoint_steps
         if interval:
@@ -240,11 +244,11 @@ class Checkpoints(RunCallback):
         share_is_small = self.last_cost <= _CHECKPOINT_SHARE * (time.monotonic() - self.last_time)
         return step % DEFAULT_CHECKPOINT_STEPS == 0 and share_is_small
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.due():
             before = self.trainer.checkpoint_seconds
             self.trainer.save_checkpoint()
             self.last_time, self.last_cost = time.monotonic(), self.trainer.checkpoint_seconds - before
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.trainer.save_checkpoint()

@@ -204,7 +204,7 @@ class OtherModel(UserError):
     """A whole checkpoint of another model."""
 
 
-def folder_of(train_dir, step):
+def folder_of(train_dir: str, step: int) -> str:
     return f"{train_dir}/checkpoint-{step:08d}"
 
 
@@ -224,7 +224,7 @@ def _read_state(path, step):
     return state
 
 
-def stored_name(path):
+def stored_name(path: str) -> str:
     """The name under which TensorFlow's object checkpoint stores a variable of a dict."""
     kind, _, name = path.partition("/")
     return f"{kind}/{name.replace('.', '..').replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -2,6 +2,8 @@
 
 import fnmatch
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -9,11 +11,16 @@ from youtube8m_mod.lock import FolderLock
 from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.run import Run
 
+if TYPE_CHECKING:
+    from youtube8m_mod.training.trainer import TrainingOptions
+
 # Of a train_dir, to be removed in this order: while there are checkpoints, there is a run.json.
 CONTENTS = ("checkpoint-*", "partial-*", "best.json", "history.jsonl", "events", "eval", "placement.json", "run.json")
 
 
-def prepare(run, train_dir, options, data_paths=None):
+def prepare(
+    run: Run, train_dir: str, options: "TrainingOptions", data_paths: Sequence[str] | None = None
+) -> FolderLock:
     """Takes the train_dir for a run, begun or gone on with, and writes its run.json.
 
     Args:
@@ -58,7 +65,7 @@ def prepare(run, train_dir, options, data_paths=None):
     return lock
 
 
-def note_start(run, train_dir, step):
+def note_start(run: Run, train_dir: str, step: int) -> None:
     """Remembers in run.json the checkpoint that a run has started from.
 
     Raises:

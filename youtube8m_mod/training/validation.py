@@ -174,7 +174,7 @@ class KeepBest(RunCallback):
         self.on_train_batch_end(None)
 
 
-def held_out_reader(run, options):
+def held_out_reader(run: Run, options: ValidationOptions) -> Reader:
     """The `Reader` of the held-out records of `ValidationOptions`."""
     return Reader(
         options.data_pattern,

@@ -1,6 +1,7 @@
 """Scores the checkpoints of a train_dir as they appear, beside the training or on another machine."""
 
 import time
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,12 +13,18 @@ from youtube8m_mod.training.history import write_scalars
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.scorer import Scorer
 from youtube8m_mod.training.tensorboard import write_rated_segments
-from youtube8m_mod.training.validation import held_out_reader
+from youtube8m_mod.training.validation import ValidationOptions, held_out_reader
 
 _SECONDS = 10  # Between two looks at the train_dir.
 
 
-def watch(train_dir, options, output_file=None, once=False, timeout=None):
+def watch(
+    train_dir: str,
+    options: ValidationOptions,
+    output_file: files.Path | None = None,
+    once: bool = False,
+    timeout: float | None = None,
+) -> list[dict[str, Any]]:
     """Scores every checkpoint of a train_dir on held-out records, and each new one.
 
     Scores are printed, written to `output_file`, and go to TensorBoard as `<train_dir>/eval`.

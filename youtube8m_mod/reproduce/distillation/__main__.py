@@ -8,6 +8,7 @@ Each training is a file of its own: the same command goes on with what is missin
 """
 
 import os
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -15,13 +16,13 @@ from youtube8m_mod import files
 from youtube8m_mod.commands.command import run_command
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce.distillation import comparison
-from youtube8m_mod.reproduce.distillation.arms import SIZES
+from youtube8m_mod.reproduce.distillation.arms import SIZES, Size
 from youtube8m_mod.terminal import progress
 
 FLAGS = flags.FLAGS
 
 
-def main(_):
+def main(_: list[str]) -> None:
     size = SIZES[FLAGS.size]
     arms = FLAGS.arms or size.arms
     if unknown := sorted(set(arms) - set(size.arms)):
@@ -35,7 +36,7 @@ def main(_):
     print(comparison.write(FLAGS.output_dir, size))
 
 
-def train(size, tasks):
+def train(size: Size, tasks: Sequence[tuple[str, int]]) -> None:
     """Trains what is missing: all arms of a seed, then the next seed."""
     missing = [task for task in tasks if not files.exists(path_of(size, *task))]
     if not missing:
@@ -55,13 +56,13 @@ def train(size, tasks):
             bar.update()
 
 
-def path_of(size, arm, seed):
+def path_of(size: Size, arm: str, seed: int) -> str:
     """Where a training's result lies."""
     name = "".join(letter if letter.isalnum() else "_" for letter in arm)
     return os.path.join(FLAGS.output_dir, f"{size.name}-{name}-seed{seed}.json")
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("bank", None, "Glob of video-level TFRecords to train on.", required=True)
     flags.DEFINE_string(
         "bank_test", None, "Glob of such records to score, a half for validation (default: the last sixth of --bank)."
@@ -73,7 +74,7 @@ def define_flags():
     flags.DEFINE_bool("report_only", False, "Train nothing, write the tables of what is there.")
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)
 
 
