@@ -1,8 +1,15 @@
 """The stream of serialized records of some files, each with its file and number."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from youtube8m_mod.data import parsing, shards
+from youtube8m_mod.data.records import RecordSpec
+
+if TYPE_CHECKING:
+    from youtube8m_mod.data.pass_monitor import PassMonitor
 
 CHUNK = 16  # Records that go through the stages together.
 _READ_BUFFER = 1 << 20
@@ -11,12 +18,14 @@ without_autograph = tf.autograph.experimental.do_not_convert
 _MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
-def call_python(method, values, shape=(), dtype=tf.bool):
+def call_python(
+    method: Callable[..., Any], values: Sequence[Any], shape: Sequence[int | None] = (), dtype: tf.DType = tf.bool
+) -> tf.Tensor:
     """Calls a method of a `PassMonitor` from the graph."""
     return tf.ensure_shape(tf.numpy_function(method, values, dtype), shape)
 
 
-def attempt(function, values, otherwise):
+def attempt(function: Callable[..., Any], values: tuple, otherwise: Any) -> Any:
     """`function(*values)` in the graph, or `otherwise` where it raises."""
     # A dataset is the one thing in a graph that can go on after an error.
     data = tf.data.Dataset.from_tensors(values).map(function).ignore_errors()
@@ -24,7 +33,7 @@ def attempt(function, values, otherwise):
 
 
 @without_autograph
-def numbered(paths, monitor, open_files):
+def numbered(paths: Sequence[str], monitor: "PassMonitor", open_files: int) -> tf.data.Dataset:
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
@@ -61,7 +70,7 @@ def _of_layout(path, count, form):
 
 
 @without_autograph
-def file_records(path):
+def file_records(path: str) -> tuple[tf.data.Dataset, int]:
     """(dataset of the serialized records of a file as far as it can be read, bytes that they have with their frames)"""
     layout = shards.layout(path)
     return _of_layout(path, layout.count, layout.form).ignore_errors(), layout.size
@@ -85,7 +94,7 @@ def _well_formed(path, serialized, monitor):
 
 
 @without_autograph
-def only_good(data, spec, monitor):
+def only_good(data: tf.data.Dataset, spec: RecordSpec, monitor: "PassMonitor") -> tf.data.Dataset:
     """The records of a `numbered` stream that can be read; the others are reported to the monitor."""
 
     def all_valid(serialized):
