@@ -78,7 +78,8 @@ class Row:
 
     Attributes:
         part: what of the trained model is scored: "root", "leaf" (its first leaf alone), "average" (the plain average
-            of all leaves' logits), or "video" (the video's probabilities for each of its segments).
+            of all leaves' logits), "video" (the video's probabilities for each of its segments), or "random" (no
+            model: the rated segments in a random order).
         paper: the paper's MAP@100,000 on the private and public leaderboard; None: the paper has no such row.
         paper_parameters: as the paper's table gives them.
     """
@@ -309,6 +310,7 @@ ROWS = {
         ),
         Row("mix_T0_leaf", "One leaf of MixNeXtVLAD (T=0)", "Beyond", _OURS, "finetune_mix_nextvlad_T0", "leaf"),
         Row("mix_T20_leaf", "One leaf of MixNeXtVLAD (T=20)", "Beyond", _OURS, "finetune_mix_nextvlad_T20", "leaf"),
+        Row("random", "Random order of the rated segments", "Beyond", _OURS, "pretrain_nextvlad", "random"),
     )
 }
 """Tables 1 and 2, and rows that the paper leaves open."""
