@@ -233,6 +233,36 @@ python inference.py \
     --node=0 \
     --video_train_dir=runs/pretrain_nextvlad
 
+# Beyond, MixNeXtVLAD (binary) [mix_binary]
+python train.py \
+    --train_data_pattern='data/2/train/train*.tfrecord,data/2/validate/validate*.tfrecord' \
+    --model=mix_nextvlad \
+    --rgb_eigenvalues=data/eigenvals.npy \
+    --phase=pretrain_plus \
+    --train_dir=runs/pretrain_mix_nextvlad_binary
+python finetune.py \
+    --train_data_pattern='data/3/validate/validate*.tfrecord' \
+    --pretrained_dir=runs/pretrain_mix_nextvlad_binary \
+    --phase=finetune_plus \
+    --train_dir=runs/finetune_mix_nextvlad_binary
+python inference.py \
+    --train_dir=runs/finetune_mix_nextvlad_binary \
+    --input_data_pattern='data/3/test/test*.tfrecord' \
+    --segment_label_ids_file=data/segment_label_ids.csv \
+    --output_file=runs/mix_binary.csv
+
+# Beyond, MixNeXtVLAD (binary), plain average of the leaves [mix_binary_average]
+# Scored in the miniature only: inference.py has no such part of a model.
+
+# Beyond, One leaf of MixNeXtVLAD (binary) [mix_binary_leaf]
+python inference.py \
+    --train_dir=runs/finetune_mix_nextvlad_binary \
+    --input_data_pattern='data/3/test/test*.tfrecord' \
+    --segment_label_ids_file=data/segment_label_ids.csv \
+    --output_file=runs/mix_binary_leaf.csv \
+    --node=0 \
+    --video_train_dir=runs/pretrain_nextvlad
+
 # Beyond, Random order of the rated segments [random]
 # Scored in the miniature only: inference.py has no such part of a model.
 

@@ -37,7 +37,9 @@ def training_command(training):
         flags |= {"model": training.model, "rgb_eigenvalues": _EIGENVALUES}
         if training.branching:
             flags["set"] = "branching=" + "x".join(map(str, training.branching))
-    if training.tree:
+    if training.binary:
+        flags["phase"] = f"{training.phase}_plus"
+    elif training.tree:
         flags["temperature"] = float(training.temperature)
     flags["train_dir"] = f"runs/{training.name}"
     return _command("train.py" if training.phase == "pretrain" else "finetune.py", **flags)

@@ -114,9 +114,8 @@ class Scale:
             ),
         }[training.phase]
         phase = config.PHASES["finetune" if training.phase == "finetune" else "pretrain"]
-        return dataclasses.replace(
-            phase, temperature=training.temperature, batch_norm_momentum=self.batch_norm_momentum, **changed
-        )
+        recipe = config.BINARY if training.binary else dict(temperature=training.temperature)
+        return dataclasses.replace(phase, batch_norm_momentum=self.batch_norm_momentum, **recipe, **changed)
 
 
 DEFAULT = Scale("default")
