@@ -207,13 +207,13 @@ python inference.py \
     --output_file=runs/pretrained.csv
 
 # Beyond, MixNeXtVLAD (T=0), plain average of the leaves [mix_T0_average]
-# Averages are formed in the miniature only: inference.py has no such part of a model.
+# Scored in the miniature only: inference.py has no such part of a model.
 
 # Beyond, MixNeXtVLAD (T=20), plain average of the leaves [mix_T20_average]
-# Averages are formed in the miniature only: inference.py has no such part of a model.
+# Scored in the miniature only: inference.py has no such part of a model.
 
 # Beyond, MODNeXtVLAD (T=20), plain average of the leaves [mod_average]
-# Averages are formed in the miniature only: inference.py has no such part of a model.
+# Scored in the miniature only: inference.py has no such part of a model.
 
 # Beyond, One leaf of MixNeXtVLAD (T=0) [mix_T0_leaf]
 python inference.py \
@@ -232,6 +232,39 @@ python inference.py \
     --output_file=runs/mix_T20_leaf.csv \
     --node=0 \
     --video_train_dir=runs/pretrain_nextvlad
+
+# Beyond, MixNeXtVLAD (binary) [mix_binary]
+python train.py \
+    --train_data_pattern='data/2/train/train*.tfrecord,data/2/validate/validate*.tfrecord' \
+    --model=mix_nextvlad \
+    --rgb_eigenvalues=data/eigenvals.npy \
+    --phase=pretrain_plus \
+    --train_dir=runs/pretrain_mix_nextvlad_binary
+python finetune.py \
+    --train_data_pattern='data/3/validate/validate*.tfrecord' \
+    --pretrained_dir=runs/pretrain_mix_nextvlad_binary \
+    --phase=finetune_plus \
+    --train_dir=runs/finetune_mix_nextvlad_binary
+python inference.py \
+    --train_dir=runs/finetune_mix_nextvlad_binary \
+    --input_data_pattern='data/3/test/test*.tfrecord' \
+    --segment_label_ids_file=data/segment_label_ids.csv \
+    --output_file=runs/mix_binary.csv
+
+# Beyond, MixNeXtVLAD (binary), plain average of the leaves [mix_binary_average]
+# Scored in the miniature only: inference.py has no such part of a model.
+
+# Beyond, One leaf of MixNeXtVLAD (binary) [mix_binary_leaf]
+python inference.py \
+    --train_dir=runs/finetune_mix_nextvlad_binary \
+    --input_data_pattern='data/3/test/test*.tfrecord' \
+    --segment_label_ids_file=data/segment_label_ids.csv \
+    --output_file=runs/mix_binary_leaf.csv \
+    --node=0 \
+    --video_train_dir=runs/pretrain_nextvlad
+
+# Beyond, Random order of the rated segments [random]
+# Scored in the miniature only: inference.py has no such part of a model.
 
 # The test labels are not public: submit runs/<row>.csv to the challenge (late submission) for
 # the two leaderboards. With pretraining on data/2/train alone (the rated videos are of validate)

@@ -97,6 +97,14 @@ def test_numbers_of_the_paper():
     assert finetune.learning_rate_decay_examples == 1_000_000 and finetune.base_learning_rate == 2e-4
 
 
+@pytest.mark.parametrize("name", ["pretrain", "finetune"])
+def test_the_recipe_beyond_the_paper_changes_the_distillation_only(name):
+    plus = PHASES[f"{name}_plus"]
+    assert set(differences(PHASES[name], plus)) - {"temperature"} == {"name", "distillation", "distillation_weight"}
+    assert (plus.distillation, plus.temperature) == ("binary", 1)
+    assert plus.distillation_weight_at(1) == plus.distillation_weight_at(2) == 10
+
+
 def test_no_distillation_without_temperature():
     assert dataclasses.replace(PHASES["finetune"], temperature=0).distillation_weight_at(1) == 0
     assert dataclasses.replace(PHASES["finetune"], distillation_weight=3.0).distillation_weight_at(1) == 3

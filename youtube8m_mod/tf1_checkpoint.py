@@ -8,7 +8,6 @@ import sys
 
 from absl import flags
 
-from youtube8m_mod import config
 from youtube8m_mod.commands.command import run_command
 
 FLAGS = flags.FLAGS
@@ -20,7 +19,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "phase",
         None,
-        list(config.PHASES),
+        ["pretrain", "finetune"],
         "What the weights were trained on last (default: finetune "
         "where Adam's powers of beta were carried over from another run, else pretrain).",
     )

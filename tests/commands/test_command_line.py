@@ -1,5 +1,6 @@
 """Every word of a command line counts, in every command."""
 
+import dataclasses
 import importlib
 import os
 import subprocess
@@ -11,7 +12,7 @@ from absl import flags
 
 from tests import command_line
 from youtube8m_mod import overrides
-from youtube8m_mod.config import MODELS
+from youtube8m_mod.config import MODELS, PHASES
 from youtube8m_mod.errors import UserError
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
@@ -152,3 +153,17 @@ def test_a_field_may_be_given_twice_alike():
     assert overrides.override(model, ["clusters=16", "clusters=8"]).clusters == 8
     with pytest.raises(UserError, match="feature_sizes is given twice, as 8,4 and as 8,5"):
         overrides.override(model, ["feature_sizes=8,4", "feature_sizes=8x5"], once=True)
+
+
+@pytest.mark.parametrize("name, own, other", [("train", "pretrain", "finetune"), ("finetune", "finetune", "pretrain")])
+def test_a_training_takes_the_phases_of_its_kind(name, own, other, monkeypatch, tmp_path):
+    command = importlib.import_module(f"youtube8m_mod.commands.{name}")
+    seen = []
+    monkeypatch.setattr(command, "train", lambda run, options: seen.append(run.phase))
+    paths = [f"--train_data_pattern={tmp_path}/x", f"--train_dir={tmp_path}/run", "--rgb_eigenvalues=none"]
+    for phase in (None, f"{own}_plus"):
+        command_line.call(command, [*paths, *([f"--phase={phase}"] if phase else []), "--batch_size=7"])
+        expected = PHASES[phase or own]
+        assert seen.pop() == dataclasses.replace(expected, batch_size=7)
+    with pytest.raises(UserError, match="phase"):
+        command_line.call(command, [*paths, f"--phase={other}"])

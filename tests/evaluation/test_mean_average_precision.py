@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests import golden_data
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.evaluation.mean_average_precision import average_precision, evaluate
+from youtube8m_mod.evaluation.mean_average_precision import average_precision, evaluate, random_order_average_precision
 from youtube8m_mod.evaluation.rated_labels import RatedLabels, read_cache
 
 ITEM = golden_data.item("map")
@@ -30,6 +31,15 @@ def definition(lists, ratings, k):
                 term += rated[segment] * hits / found
             terms.append(term / sum(rated.values()))
     return sum(terms) / len(terms) if terms else 0.0
+
+
+@pytest.mark.parametrize("ratings, positives", [(1, 1), (5, 1), (5, 3), (7, 7), (8, 4)])
+def test_a_random_order_scores_the_mean_over_all_orders(ratings, positives):
+    orders = [
+        average_precision(np.isin(np.arange(ratings), places), positives)
+        for places in itertools.combinations(range(ratings), positives)
+    ]
+    assert random_order_average_precision(ratings, positives) == pytest.approx(np.mean(orders))
 
 
 def write(path, lists, header=True):

@@ -4,7 +4,7 @@ import pytest
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.miniature.bank import Scene, SyntheticBank
-from youtube8m_mod.miniature.composition import Composer, Settings
+from youtube8m_mod.miniature.composition import Composer, Settings, real_shares
 
 SMALL = dict(feature_sizes=(24, 8), num_classes=40, num_segment_classes=15)
 
@@ -112,6 +112,23 @@ def test_ratings():
     assert 0.45 < np.mean(scores) < 0.65
     assert of_invented > 10
     assert np.mean([len(video.segments) for video in composed if video.segments]) > 5
+
+
+def test_real_shares():
+    """Spread as the real ones, class by class; whatever else is drawn stays."""
+    shares = real_shares(1000)
+    assert shares.mean() == pytest.approx(0.555, abs=0.01) and shares.std() == pytest.approx(0.165, abs=0.01)
+    settings = dict(min_frames=20, max_frames=40, num_classes=100, num_segment_classes=20, feature_sizes=(2, 2))
+    counts = {}
+    for video in videos(1200, real_shares=True, **settings):
+        for _, label, score in video.segments or ():
+            counts.setdefault(label, []).append(score)
+    found = sorted(np.mean(scores) for scores in counts.values())
+    assert len(found) == 20
+    np.testing.assert_allclose(found, real_shares(20), atol=0.09)
+    assert np.mean(found) == pytest.approx(0.555, abs=0.03)
+    plain, shared = videos(3, **settings), videos(3, real_shares=True, **settings)
+    assert [video.labels for video in plain] == [video.labels for video in shared]
 
 
 def test_wrong_ratings_are_hard_negatives():

@@ -8,9 +8,12 @@ import pytest
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.evaluation.mean_average_precision import evaluate
+from youtube8m_mod.formats.submission import write_submission
+from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 from youtube8m_mod.reproduce import data, report, schedule, scoring
 from youtube8m_mod.reproduce.place import Place
-from youtube8m_mod.reproduce.rows import ROWS
+from youtube8m_mod.reproduce.rows import ROWS, TRAININGS
 from youtube8m_mod.reproduce.scale import QUICK
 
 TINY = dataclasses.replace(
@@ -93,3 +96,33 @@ def test_gap_by_hand():
     probabilities[0, 1], probabilities[1, 5], probabilities[1, 3] = 0.9, 0.8, 0.7  # Right, wrong, right.
     probabilities[0, 2] = 0  # Not among the 20 best.
     assert scoring.gap(labels, probabilities) == pytest.approx((1 + 2 / 3) / 3)
+
+
+def test_lists_score_as_the_file_of_inference_would(reproduction, tmp_path):
+    """A judge reads no file: what it says is what eval_map.py says of the submission of the same lists."""
+    place, _, _ = reproduction
+    training = TRAININGS["pretrain_nextvlad"]
+    folder = place.dataset(training, 7)
+    pattern = data.Partition(folder, TINY).test
+    videos = data.load_for(TINY.model(training), pattern, False)
+    judge = scoring.Judge(folder, pattern, videos, str(tmp_path), "test")
+    random = np.random.default_rng(0)
+    own = random.random((len(videos["ids"]), TINY.num_classes)).astype(np.float32)
+    segments = random.random((len(judge.segments["starts"]), TINY.num_classes)).astype(np.float32)
+    found = judge.map(own, segments)
+
+    localization = Localization(judge.class_ids, LocalizationConfig())
+    for number, video_id in enumerate(videos["ids"]):
+        mine = segments[judge.segments["videos"] == number][:, judge.class_ids]
+        localization.add(video_id, int(videos["num_frames"][number]), own[number], mine)
+    path = str(tmp_path / "submission.csv")
+    write_submission(path, judge.class_ids, localization.lists(), localization.video_ids(), localization.slots)
+    result = evaluate(path, judge.labels, num_classes=TINY.num_classes)
+    assert found == pytest.approx(result.map, rel=1e-12)
+    assert len({class_result.average_precision for class_result in result.classes}) > 3
+
+
+def test_random_order_scores_what_is_expected(reproduction):
+    _, results, _ = reproduction
+    scores = results.entries["pretrain_nextvlad/7"]["scores"]["test"]
+    assert 0.3 < scores["random"] < 0.8 and scores["random"] != scores["video"]

@@ -25,7 +25,7 @@ def main(_):
     from youtube8m_mod.training.run import Run
 
     check_training_data()
-    phase = config.PHASES["finetune"]
+    phase = config.PHASES[FLAGS.phase]
     earlier = Run.load(FLAGS.pretrained_dir) if FLAGS.pretrained_dir else None
     named = earlier.model if earlier else config.model_config(FLAGS.model)
     model_texts, phase_texts = overrides.split_overrides(FLAGS.set, named, phase)

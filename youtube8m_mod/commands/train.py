@@ -33,6 +33,12 @@ def define_training_flags(phase):
     flags.DEFINE_string("train_data_pattern", None, "Glob of training TFRecords (comma-separated: several).")
     define_dataset_flags()
     flags.DEFINE_string("train_dir", None, "Folder of the run: checkpoints, logs, run.json.", required=True)
+    flags.DEFINE_enum(
+        "phase",
+        phase.name,
+        [other.name for other in config.PHASES.values() if other.segments == phase.segments],
+        "Named phase: the paper's, or the recipe beyond it (docs/distillation.md).",
+    )
     flags.DEFINE_enum("model", "mod_nextvlad", list(config.MODELS), "Named model; any field changes with --set.")
     flags.DEFINE_list("feature_names", None, "Names of the features (default rgb,audio).")
     flags.DEFINE_list("feature_sizes", None, "Their sizes (default 1024,128).")
@@ -220,7 +226,7 @@ def main(_):
     from youtube8m_mod.training.run import Run
 
     check_training_data()
-    phase = config.PHASES["pretrain"]
+    phase = config.PHASES[FLAGS.phase]
     model_texts, phase_texts = overrides.split_overrides(FLAGS.set, config.model_config(FLAGS.model), phase)
     model, eigenvalues = new_model(model_texts)
     run = Run(model, phase_overrides(phase, phase_texts), FLAGS.seed, FLAGS.precision)

@@ -99,6 +99,21 @@ def average_precision(relevance: np.ndarray, num_positives: int) -> float:
     return float(np.sum(np.arange(1, len(ranks) + 1) / ranks)) / num_positives
 
 
+def random_order_average_precision(num_ratings: int, num_positives: int) -> float:
+    """The expected average precision of the rated segments of a class in a random order.
+
+    With n ratings, N_c positives and H = 1 + 1/2 + ... + 1/n: (H + (N_c - 1) / (n - 1) (n - H)) / n. At rank k stands a
+    positive with the chance N_c / n, and of the k - 1 before it the share (N_c - 1) / (n - 1) is positive.
+
+    Args:
+        num_ratings: n.
+        num_positives: N_c, from 1 to n.
+    """
+    harmonic = float(np.sum(1 / np.arange(1, num_ratings + 1)))
+    others = (num_positives - 1) / max(num_ratings - 1, 1)
+    return (harmonic + others * (num_ratings - harmonic)) / num_ratings
+
+
 def evaluate(
     submission: Path,
     labels: RatedLabels,

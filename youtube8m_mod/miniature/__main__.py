@@ -30,6 +30,7 @@ _HELP = {
     "rated_share": "Share of the validate and test videos with rated segments",
     "ratings_per_video": "Ratings of such a video",
     "positive_share": "Chance that a rating goes where the class is right, if there is such a place",
+    "real_shares": "Each rated class has such a chance of its own, spread as the real ones, in place of that one",
     "missed_rate": "Chance that a video lacks one of its labels",
     "spurious_rate": "Wrong labels added to a video, on average",
     "videos_per_shard": "Videos of one file",

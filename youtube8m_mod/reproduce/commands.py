@@ -37,7 +37,9 @@ def training_command(training):
         flags |= {"model": training.model, "rgb_eigenvalues": _EIGENVALUES}
         if training.branching:
             flags["set"] = "branching=" + "x".join(map(str, training.branching))
-    if training.tree:
+    if training.binary:
+        flags["phase"] = f"{training.phase}_plus"
+    elif training.tree:
         flags["temperature"] = float(training.temperature)
     flags["train_dir"] = f"runs/{training.name}"
     return _command("train.py" if training.phase == "pretrain" else "finetune.py", **flags)
@@ -52,7 +54,7 @@ def inference_command(row):
         "segment_label_ids_file": "data/segment_label_ids.csv",
         "output_file": f"runs/{row.name}.csv",
     }
-    if row.part == "average":
+    if row.part in ("average", "random"):
         return None
     if row.part == "video":
         # With the segment's exponent 0, only the video's probability is left of Eq. 1.
@@ -77,7 +79,7 @@ def full_scale(names=None):
         training = TRAININGS[row.training]
         inference = inference_command(row)
         if inference is None:
-            lines.append("# Averages are formed in the miniature only: inference.py has no such part of a model.")
+            lines.append("# Scored in the miniature only: inference.py has no such part of a model.")
             continue
         wanted = [training.pretraining, training.candidates]
         wanted += [training.shared_candidates] if row.part == "leaf" else []

@@ -63,6 +63,8 @@ class Partition:
         self.finetuning = ",".join(shards[: finetuning_shards or scale.finetuning_shards])
         self.validation = ",".join(shards[scale.finetuning_shards :])
         self.test = f"{folder}/test-*.tfrecord"
+        tests = files.glob(self.test)
+        self.curve_test = ",".join(tests[: -(-scale.curve_test_videos // scale.videos_per_shard)])
 
 
 @functools.lru_cache(maxsize=24)

@@ -60,6 +60,7 @@ class Training:
     shared_candidates: str | None = None
     branching: tuple[int, ...] | None = None
     variation: str = "base"
+    binary: bool = False  # The recipe beyond the paper, `config.BINARY`, in place of a temperature.
 
     @property
     def needs(self):
@@ -78,7 +79,8 @@ class Row:
 
     Attributes:
         part: what of the trained model is scored: "root", "leaf" (its first leaf alone), "average" (the plain average
-            of all leaves' logits), or "video" (the video's probabilities for each of its segments).
+            of all leaves' logits), "video" (the video's probabilities for each of its segments), or "random" (no
+            model: the rated segments in a random order).
         paper: the paper's MAP@100,000 on the private and public leaderboard; None: the paper has no such row.
         paper_parameters: as the paper's table gives them.
     """
@@ -123,6 +125,15 @@ def _pair(name, model, finetune_temperature, pretrain_temperature=1, branching=N
     )
 
 
+def _binary_pair():
+    """Pretraining and finetuning of the mixture of 3 by the recipe beyond the paper."""
+    pretraining, finetuning = _pair("mix_nextvlad", "mix_nextvlad", 1)
+    own = dataclasses.replace(pretraining, name="pretrain_mix_nextvlad_binary", binary=True)
+    return own, dataclasses.replace(
+        finetuning, name="finetune_mix_nextvlad_binary", pretraining=own.name, candidates=own.name, binary=True
+    )
+
+
 def _suffix(variation):
     return "" if variation == "base" else f"_{variation}"
 
@@ -139,6 +150,7 @@ def _trainings():
             for temperature in TEMPERATURES
             for training in _pair("mix_nextvlad", "mix_nextvlad", temperature, min(temperature, 1))
         ),
+        *_binary_pair(),
         *_pair("mix_nextvlad_large", "mix_nextvlad_large", 20),
         *_pair("mod_nextvlad", "mod_nextvlad", 20),
         *_pair("deep_mod_nextvlad", "mod_nextvlad", 20, branching=DEEP),
@@ -309,6 +321,24 @@ ROWS = {
         ),
         Row("mix_T0_leaf", "One leaf of MixNeXtVLAD (T=0)", "Beyond", _OURS, "finetune_mix_nextvlad_T0", "leaf"),
         Row("mix_T20_leaf", "One leaf of MixNeXtVLAD (T=20)", "Beyond", _OURS, "finetune_mix_nextvlad_T20", "leaf"),
+        Row("mix_binary", "MixNeXtVLAD (binary)", "Beyond", _OURS, "finetune_mix_nextvlad_binary"),
+        Row(
+            "mix_binary_average",
+            "MixNeXtVLAD (binary), plain average of the leaves",
+            "Beyond",
+            _OURS,
+            "finetune_mix_nextvlad_binary",
+            "average",
+        ),
+        Row(
+            "mix_binary_leaf",
+            "One leaf of MixNeXtVLAD (binary)",
+            "Beyond",
+            _OURS,
+            "finetune_mix_nextvlad_binary",
+            "leaf",
+        ),
+        Row("random", "Random order of the rated segments", "Beyond", _OURS, "pretrain_nextvlad", "random"),
     )
 }
 """Tables 1 and 2, and rows that the paper leaves open."""
@@ -378,6 +408,12 @@ OPEN_QUESTIONS = (
     Claim("the learned gate of the mixture (T = 20) beats a plain average", "mix_T20", "mix_T20_average"),
     Claim("the learned gates of the MOD beat a plain average", "mod", "mod_average"),
     Claim("a leaf of a distilled mixture beats one of an undistilled mixture", "mix_T20_leaf", "mix_T0_leaf"),
+    Claim("binary distillation beats none", "mix_binary", "mix_T0"),
+    Claim("binary distillation beats T = 20", "mix_binary", "mix_T20"),
+    Claim(
+        "a leaf distilled by binary divergence beats one of an undistilled mixture", "mix_binary_leaf", "mix_T0_leaf"
+    ),
+    Claim("a leaf distilled by binary divergence beats one of T = 20", "mix_binary_leaf", "mix_T20_leaf"),
 )
 """What the paper asks or leaves open."""
 

@@ -19,7 +19,8 @@ class Scale:
     train_videos: int = 1000
     finetuning_shards: int = 8  # Of `videos_per_shard` videos each; as many more are for validation as below.
     validation_shards: int = 2
-    test_videos: int = 400
+    test_videos: int = 4000  # A class then has as many ratings as a real one, 200.
+    curve_test_videos: int = 400  # The first so many of them are scored during training.
     videos_per_shard: int = 50
     min_frames: int = 20
     max_frames: int = 40
@@ -63,6 +64,7 @@ class Scale:
             feature_sizes=self.feature_sizes,
             num_classes=num_classes or self.num_classes,
             num_segment_classes=self.num_segment_classes,
+            real_shares=True,
             **noise,
         )
 
@@ -112,9 +114,8 @@ class Scale:
             ),
         }[training.phase]
         phase = config.PHASES["finetune" if training.phase == "finetune" else "pretrain"]
-        return dataclasses.replace(
-            phase, temperature=training.temperature, batch_norm_momentum=self.batch_norm_momentum, **changed
-        )
+        recipe = config.BINARY if training.binary else dict(temperature=training.temperature)
+        return dataclasses.replace(phase, batch_norm_momentum=self.batch_norm_momentum, **recipe, **changed)
 
 
 DEFAULT = Scale("default")
@@ -123,7 +124,8 @@ QUICK = Scale(
     train_videos=200,
     finetuning_shards=2,
     validation_shards=1,
-    test_videos=80,
+    test_videos=800,
+    curve_test_videos=100,
     videos_per_shard=50,
     clusters=16,
     hidden_size=64,

@@ -1,5 +1,6 @@
 """One training of the miniature, from its data to its scores. Runs in a process of its own (`schedule.py`)."""
 
+import functools
 import os
 import time
 
@@ -18,7 +19,7 @@ from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
 _PARTITIONS = ("validation", "test")
 _VIDEOS = "videos.npz"  # In the train_dir of a pretraining: its probabilities of the videos of each partition.
-SEGMENTS = "segments.npz"  # In the train_dir of a finetuning: the root's probabilities of the test segments.
+SEGMENTS = "segments.npz"  # In the train_dir of a finetuning: the root's probabilities of the first test videos.
 
 
 def limit_threads(threads):
@@ -55,8 +56,13 @@ class _Curve(RunCallback):
         self.points.append({"step": step, "scores": self.score(self.model)})
 
 
-def _train(place, training, seed, model, phase, arrays, score, curve_points):
-    """Trains and returns the entry of the results and the `MOD`."""
+def _train(place, training, seed, model, phase, arrays, score, curve_points, final_score=None):
+    """Trains and returns the entry of the results.
+
+    Args:
+        score: a function from the `MOD` to its scores, for the curve.
+        final_score: such a function for the end; None: the last of the curve.
+    """
     options = TrainingOptions(
         checkpoint_steps=-(-phase.max_steps // curve_points),
         keep_checkpoints=1,
@@ -74,7 +80,7 @@ def _train(place, training, seed, model, phase, arrays, score, curve_points):
     )
     trainer.train()
     return {
-        "scores": curve.points[-1]["scores"],
+        "scores": final_score(trainer.model) if final_score else curve.points[-1]["scores"],
         "curve": curve.points,
         "history": read_history(trainer.train_dir),
         "examples": len(arrays["ids"]),
@@ -90,45 +96,47 @@ def _localization(place, training, seed):
     model, finetuning = scale.model(training), training.phase == "finetune"
     arrays = data.load_for(model, partition.finetuning if finetuning else partition.pretraining, finetuning)
     train_dir = place.folder(training, seed)
-    judges = {
-        name: scoring.Judge(
-            folder, getattr(partition, name), data.load_for(model, getattr(partition, name), False), train_dir, name
-        )
-        for name in _PARTITIONS
-    }
+
+    def judge(name):
+        videos = data.load_for(model, getattr(partition, name), False)
+        return scoring.Judge(folder, getattr(partition, name), videos, train_dir, name)
+
+    judges = {name: judge(name) for name in _PARTITIONS}
 
     def videos(pretraining):
         return read_arrays(os.path.join(place.folder(TRAININGS[pretraining], seed), _VIDEOS), _PARTITIONS)
 
-    def score(model):
-        if finetuning:
-            judges["test"].write_segments(os.path.join(train_dir, SEGMENTS), model)
-            own, shared = (videos(pretraining) for pretraining in (training.candidates, training.shared_candidates))
-            same = training.candidates == training.shared_candidates
-            return _segment_scores(model, judges, own, own if same else shared)
+    def score_finetuned(model, judges=judges):
+        own, shared = (videos(pretraining) for pretraining in (training.candidates, training.shared_candidates))
+        same = training.candidates == training.shared_candidates
+        return _segment_scores(model, judges, own, own if same else shared)
+
+    def score_pretrained(model):
         own = {name: scoring.predict(model, judge.videos)["root"] for name, judge in judges.items()}
         write_arrays(os.path.join(train_dir, _VIDEOS), own)
         return {
-            name: found | {"video": judges[name].map(own[name], None)}
+            name: found | {"video": judges[name].map(own[name], None), "random": judges[name].random_map()}
             for name, found in _segment_scores(model, judges, own, own).items()
         }
 
-    return _train(
-        place,
-        training,
-        seed,
-        model,
-        scale.phase(training, len(arrays["ids"])),
-        arrays,
-        score,
-        scale.curve_points if finetuning else 1,
-    )
+    phase = scale.phase(training, len(arrays["ids"]))
+    if not finetuning:
+        return _train(place, training, seed, model, phase, arrays, score_pretrained, 1)
+    during = {"validation": judges["validation"], "test": judge("curve_test")}
+
+    def finish(model):
+        during["test"].write_segments(os.path.join(train_dir, SEGMENTS), model)
+        return score_finetuned(model)
+
+    curve = functools.partial(score_finetuned, judges=during)
+    return _train(place, training, seed, model, phase, arrays, curve, scale.curve_points, finish)
 
 
 def _segment_scores(model, judges, videos, shared_videos):
     """{partition: {part: MAP}}; "shared root" and "shared average" have the video-level probabilities all rows share.
 
     Args:
+        judges: {partition: `scoring.Judge`}, of all videos of the partition or of the first of them.
         videos, shared_videos: {partition: (V, C)}, the model's own video-level probabilities and those of a single
             model, which a leaf alone takes, too.
     """
