@@ -1,7 +1,7 @@
 """A frozen trunk stays as it was, bit for bit; what is above it is trained."""
 
 from tests.training import tiny
-from youtube8m_mod.training.checkpoints import steps
+from youtube8m_mod.training.checkpoint_store import steps
 
 
 def test_the_trunk_stays(tmp_path, eager):
