@@ -225,9 +225,12 @@ class Inferences:
         arguments = [
             f"--train_dir={self.train_dir}",
             f"--input_data_pattern={self.shards.folder}/x*.tfrecord",
-            f"--video_exponent={self.options['exponent']}",
             "--top_k=8",
-            "--fill_empty",
+            *(
+                [f"--video_exponent={self.options['exponent']}", "--fill_empty"]
+                if "submission" in self._paths()
+                else []
+            ),
             *(f"--{flag[kind]}={path}" for kind, path in self._paths().items()),
             *(["--skip_bad_records"] if self.options["skip"] else []),
         ]

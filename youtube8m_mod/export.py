@@ -58,6 +58,10 @@ def main(_: list[str]) -> None:
         raise UserError(
             "--accuracy_data_pattern goes with --format=tflite, which is refused without an accuracy check."
         )
+    if FLAGS["max_map_loss"].present and FLAGS.format != "tflite":
+        raise UserError("--max_map_loss belongs to --format=tflite.")
+    if FLAGS["model_name"].present and FLAGS.format == "tflite":
+        raise UserError("--model_name belongs to --format=saved_model, whose warm-up requests name it.")
     model, run = load_model(FLAGS.train_dir, precision="float32", checkpoint=FLAGS.checkpoint)
     if given := dataset():
         FLAGS.set_default("label_names", given.path(given.label_names))

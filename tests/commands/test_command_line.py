@@ -21,10 +21,15 @@ COMMANDS = (
     "youtube8m_mod.commands.finetune",
     "youtube8m_mod.commands.inference",
     "youtube8m_mod.commands.eval_map",
+    "youtube8m_mod.commands.check",
+    "youtube8m_mod.commands.convert",
     "youtube8m_mod.export",
     "youtube8m_mod.tf1_checkpoint",
+    "youtube8m_mod.demo",
     "youtube8m_mod.miniature.__main__",
     "youtube8m_mod.ensemble.__main__",
+    "youtube8m_mod.explore.__main__",
+    "youtube8m_mod.reproduce.__main__",
 )
 SCRIPTS = ("train.py", "finetune.py", "inference.py", "eval_map.py")
 
@@ -79,6 +84,7 @@ def call(*arguments):
         (["--siez=4"], "Unknown command line flag 'siez'"),
         (["--size=many"], "flag --size=many"),
         (["--fill="], "--fill is empty: give it a value"),
+        (["--nofill=1"], "--nofill=1 does not take an argument"),
     ],
 )
 def test_what_is_wrong_is_told(arguments, message):
@@ -167,3 +173,50 @@ def test_a_training_takes_the_phases_of_its_kind(name, own, other, monkeypatch, 
         assert seen.pop() == dataclasses.replace(expected, batch_size=7)
     with pytest.raises(UserError, match="phase"):
         command_line.call(command, [*paths, f"--phase={other}"])
+
+
+LOCALISING = ("inference", ["--train_dir=t", "--input_data_pattern=x"])
+SUBMISSION, VIDEOS = "--output_file=s.csv", "--video_predictions_file=v.csv"
+
+
+@pytest.mark.parametrize(
+    "command, needed, arguments, message",
+    [
+        (*LOCALISING, [VIDEOS, "--segment_label_ids_file=x"], "--segment_label_ids_file belongs to --output_file or "),
+        (*LOCALISING, [VIDEOS, "--nofill"], "--fill belongs to --output_file, which"),
+        (*LOCALISING, [VIDEOS, "--segment_max_pred=5"], "--segment_max_pred belongs to --output_file"),
+        (
+            *LOCALISING,
+            [SUBMISSION, "--segment_candidates"],
+            "--segment_candidates belongs to --segment_predictions_file",
+        ),
+        (*LOCALISING, [SUBMISSION, "--label_names=x"], "--label_names belongs to --timeline_file"),
+        (*LOCALISING, [SUBMISSION, "--nocandidates", "--video_exponent=1"], "--video_exponent belongs to --candidates"),
+        (
+            *LOCALISING,
+            [SUBMISSION, "--nocandidates", "--video_train_dir=v"],
+            "--video_train_dir belongs to --candidates",
+        ),
+        ("eval_map", [], [VIDEOS, "--label_cache=c"], "--label_cache belongs to --submission_file, which"),
+        ("eval_map", [], [VIDEOS, "--top_n=5"], "--top_n belongs to --submission_file"),
+        ("eval_map", ["--train_dir=t"], ["--plots=p"], "--plots belongs to --submission_file, which does not go with"),
+        ("eval_map", ["--train_dir=t"], ["--nostrict"], "--strict belongs to --submission_file"),
+        (
+            "train",
+            ["--train_data_pattern=x", "--train_dir=t"],
+            ["--logical_gpu_megabytes=5"],
+            "belongs to --logical_gpus",
+        ),
+        ("explore", ["--output=p.html", "--submission_file=s"], ["--node=7"], "--node belongs to --train_dir"),
+        ("explore", ["--output=p.html", "--submission_file=s"], ["--missing_features=mean"], "belongs to --train_dir"),
+        ("export", ["--train_dir=t", "--output_dir=e"], ["--max_map_loss=1"], "belongs to --format=tflite"),
+        ("convert", ["--features=f", "--output_dir=o", "--like=d"], ["--normalize"], "--normalize is that of --like"),
+    ],
+)
+def test_a_flag_that_would_do_nothing(tmp_path, monkeypatch, command, needed, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    name = {"explore": "explore.__main__", "export": "export"}.get(command, f"commands.{command}")
+    if command == "train":
+        needed = [*needed, "--rgb_eigenvalues=none"]
+    with pytest.raises(UserError, match=message):
+        command_line.call(importlib.import_module(f"youtube8m_mod.{name}"), [*needed, *arguments])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.data.shard_helpers import joined
+from youtube8m_mod import files, lock
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.data import convert as conversion
 from youtube8m_mod.data import feature_files, label_tables, records
@@ -178,3 +179,78 @@ def test_parquet(tmp_path):
 def test_numbers_are_labels_of_their_own():
     names, class_of = label_tables.vocabulary({"a": ["7", "2"]}, {})
     assert len(names) == 8 and class_of("7") == 7 and class_of("x") is None
+
+
+def test_tables_as_spreadsheets_save_them(inputs, capsys):
+    rows = "v0;ant\r\n\r\nC:\\clips\\v1.mp4;cat\r\n"
+    for text in ("\ufeffsep=;\r\nVideo_ID;Label\r\n" + rows, "Video_ID;Label\r\n" + rows):
+        (inputs / "labels.csv").write_bytes(text.encode("utf-16" if text[0] == "V" else "utf-8"))
+        assert label_tables.read_labels(f"{inputs}/labels.csv") == {"v0": ["ant"], "C:\\clips\\v1.mp4": ["cat"]}
+    dataset, _ = convert(options(inputs, allow_mismatches=True, split="1,0,0"))
+    assert np.argwhere(read(dataset, "train")["labels"]).tolist() == [[0, 0], [1, 1]]
+    (inputs / "segments.csv").write_text("id,start,label,rating\nv0,0,ant,0\n")
+    label_tables.read_segments(f"{inputs}/segments.csv")
+    assert "nothing is read from the columns rating" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("id,label\nv0,ant,cat\n", 'labels.csv, line 2: expected 2 cells, as the header has, got 3: "v0,ant,cat"'),
+        ("id,label\nv0,ant\n\nv1\n", 'line 4: expected 2 cells, as the header has, got 1: "v1"'),
+        ("id,label,Label\nv0,ant,cat\n", 'the column "label" occurs 2 times'),
+        ("id,label\n,ant\n", "line 2: the id is empty"),
+        ("", "labels.csv is not a table with the columns id, label: it is empty"),
+        ("id,label\nv0,99999999999\n", "up to 99999999999: a vocabulary has at most 1,000,000 classes"),
+    ],
+)
+def test_damaged_tables(inputs, text, message):
+    (inputs / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        convert(options(inputs, allow_mismatches=True))
+
+
+def test_only_endings_of_files_are_no_part_of_an_id(tmp_path):
+    (tmp_path / "clips").mkdir()
+    np.save(tmp_path / "clips" / "day.01.npy", np.ones((2, 3)))
+    for name, found in (("day.01", True), ("x/day.01.MP4", True), ("day.02", False), ("day", False)):
+        (tmp_path / "labels.csv").write_text(f"id,label\n{name},a\n")
+        wanted = options(tmp_path, output_dir=f"{tmp_path}/{len(name)}", split="1,0,0")
+        if found:
+            assert convert(wanted)[1][0]["labels"] == 1
+        else:
+            with pytest.raises(UserError, match="names 1 ids without features"):
+                convert(wanted)
+
+
+def test_a_name_of_two_classes(inputs):
+    (inputs / "names.txt").write_text("ant\ncat\ndog\ncat\n")
+    with pytest.raises(UserError, match='The label "cat" is the name of the classes 1 and 3: give its number'):
+        convert(options(inputs, vocabulary=f"{inputs}/names.txt"))
+
+
+def test_changed_features_are_another_conversion(inputs):
+    wanted = options(inputs, split="1,0,0")
+    convert(wanted)
+    os.utime(inputs / "clips" / "v3.npy", (1, 1))
+    with pytest.raises(UserError, match="holds a conversion of other files or labels"):
+        convert(wanted)
+
+
+def test_ratings_behind_the_end_and_behind_what_is_read(inputs, capsys):
+    np.save(inputs / "clips" / "v9.npy", np.ones((400, 8)))
+    (inputs / "segments.csv").write_text("id,start,label\nv0,9,ant\nv9,297.2,ant\nv9,300,ant\nv9,0,ant\n")
+    dataset, rows = convert(options(inputs, segments=f"{inputs}/segments.csv", split="1,0,0"))
+    told = capsys.readouterr().err
+    assert "1 rated segments start behind the end of their video" in told and "(v0; v0 has 6 frames" in told
+    assert "2 rated segments (v9) start after second 295" in told and rows[0]["ratings"] == 3
+    assert read(dataset, "train", segments=True)["start_times"].tolist() == [9, 0]
+
+
+def test_two_conversions_at_once(inputs):
+    wanted = options(inputs)
+    os.makedirs(wanted.output_dir)
+    owner = lock._this_process() | {"pid": os.getppid(), "started": lock._started(os.getppid())}
+    files.write_json(f"{wanted.output_dir}/lock.json", owner | {"token": "x", "since": "", "beat": 0})
+    with pytest.raises(UserError, match="out is in use by process"):
+        convert(wanted)

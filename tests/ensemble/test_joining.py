@@ -209,3 +209,25 @@ def test_files_that_cannot_be_members(tmp_path):
     other = write(tmp_path / "b.csv", "x,1 0.5\n")
     with pytest.raises(UserError, match="is one of --inputs"):
         join_files([path, other], other)
+
+
+def test_outputs_take_no_other_file_s_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.json"):
+        (tmp_path / name).write_text("x,1 0.5\n")
+    for output, report in (("c.json", None), ("b.csv", None), ("c.csv", f"{tmp_path}/a.csv")):
+        with pytest.raises(UserError, match="The report .* would take the place of another file"):
+            join_files(["a.csv", "b.json"], output, report_file=report)
+    with pytest.raises(UserError, match="expected at least two different files"):
+        join_files(["a.csv", "./a.csv"], "c.csv")
+    with pytest.raises(UserError, match="--label_cache holds rated segments: weights of video predictions"):
+        join_files(["a.csv", "b.json"], "c.csv", fit_on="x", label_cache="y")
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.json").read_text() == "x,1 0.5\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_kinds_are_told_as_lines_are_read(tmp_path, encoding):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_bytes('"Class","Segments"\r\n3,"a:0 b:5"\r\n'.encode(encoding))
+    report = join_files([f"{tmp_path}/a.csv", f"{tmp_path}/b.csv"], f"{tmp_path}/c.csv")
+    assert report["kind"] == "submission" and (tmp_path / "c.csv").read_text() == "Class,Segments\n3,a:0 b:5\n"

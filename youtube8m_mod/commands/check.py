@@ -35,6 +35,9 @@ def main(_):
     from youtube8m_mod.data.check import check
 
     given = dataset()
+    described = ("feature_names", "feature_sizes", "num_classes")
+    if given and (other := [name for name in described if FLAGS[name].present]):
+        raise UserError(f"--{other[0]} is given by --dataset, {FLAGS.dataset}: give one of the two.")
     if not (given or FLAGS.data_pattern):
         raise UserError("--data_pattern, or --dataset in its place, must name the records.")
     # A model is not built: "dbof" asks no more of the sizes than that they are sizes.

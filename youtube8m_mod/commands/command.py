@@ -38,6 +38,19 @@ def _parse(argv):
         sys.exit(1)
 
 
+def check_companions(companions):
+    """Raises `UserError` where a flag was given that does nothing without another one.
+
+    Args:
+        companions: {flags, of which one must be set: flags that go with them}.
+    """
+    for owners, names in companions.items():
+        if not any(flags.FLAGS[owner].value for owner in owners):
+            if given := next((name for name in names if flags.FLAGS[name].present), None):
+                owned = " or ".join(f"--{owner}" for owner in owners)
+                raise UserError(f"--{given} belongs to {owned}, which is not given.")
+
+
 def define_settings(cls, without=()):
     """Defines a flag for each `setting` of a dataclass, but those `without`."""
     for field in _settings(cls, without):

@@ -7,6 +7,8 @@ Writes TFRecords of train, validate and test, split by video, a vocabulary, and 
 take with --dataset. Stopped, it continues with the same command.
 """
 
+from absl import flags
+
 from youtube8m_mod.commands.command import define_settings, run_command, settings
 from youtube8m_mod.errors import UserError
 
@@ -25,6 +27,9 @@ def main(_):
     for name in ("features", "output_dir"):
         if not given[name]:
             raise UserError(f"--{name} must be given.")
+    taken = [name for name in ("format", "normalize", "vocabulary") if flags.FLAGS[name].present]
+    if given["like"] and taken:
+        raise UserError(f"--{taken[0]} is that of --like, {given['like']}: give one of the two.")
     dataset, rows = convert(ConvertOptions(**given))
     print(terminal.format_table(rows))
     sizes = ", ".join(f"{name} ({size})" for name, size in zip(dataset.feature_names, dataset.feature_sizes))

@@ -9,12 +9,14 @@ import sys
 
 from absl import flags
 
-from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.commands.command import check_companions, run_command
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, record_keys
 from youtube8m_mod.errors import UserError
 
 FLAGS = flags.FLAGS
 _SHOWN = 20
+_OF_SUBMISSIONS = ("top_n", "mode", "plots", "label_cache", "label_names")
+_OF_FILES = (*_OF_SUBMISSIONS, "strict", "num_classes")
 
 
 def define_flags():
@@ -65,12 +67,8 @@ def main(_):
     if given := dataset(eval_data_pattern="test"):
         FLAGS.set_default("num_classes", given.num_classes)
         FLAGS.set_default("label_names", given.path(given.label_names))
-    if FLAGS.output_file:
-        from youtube8m_mod import files
-
-        for name in ("submission_file", "video_predictions_file", "label_cache", "label_names"):
-            if FLAGS[name].value and files.absolute(FLAGS[name].value) == files.absolute(FLAGS.output_file):
-                raise UserError(f"--output_file would take the place of --{name}, {FLAGS.output_file}.")
+    check_companions({("submission_file",): _OF_SUBMISSIONS})
+    check_places()
     results = {}
     if FLAGS.submission_file:
         results |= score_submission()
@@ -82,8 +80,25 @@ def main(_):
         files.write_json(FLAGS.output_file, results)
 
 
+def check_places():
+    """Raises `UserError` where what is written would take the place of what is read."""
+    from youtube8m_mod import files
+
+    read = {name: FLAGS[name].value for name in ("submission_file", "video_predictions_file", "label_names")}
+    written = {name: FLAGS[name].value for name in ("output_file", "label_cache")}
+    places = {name: files.absolute(path) for name, path in (read | written).items() if path}
+    for name in [name for name in written if name in places]:
+        other = next((other for other in places if other != name and places[other] == places[name]), None)
+        if other:
+            raise UserError(f"--{name} would take the place of --{other}, {FLAGS[name].value}.")
+        if FLAGS.eval_data_pattern and places[name] in map(files.absolute, files.glob(FLAGS.eval_data_pattern)):
+            raise UserError(f"--{name} would take the place of a file of --eval_data_pattern, {FLAGS[name].value}.")
+
+
 def score_checkpoints():
     """Scores the checkpoints of a training; with --watch each new one."""
+    if given := [name for name in _OF_FILES if FLAGS[name].present]:
+        raise UserError(f"--{given[0]} belongs to --submission_file, which does not go with --train_dir.")
     if other := [name for name in ("submission_file", "video_predictions_file") if FLAGS[name].present]:
         raise UserError(f"--train_dir and --{other[0]} exclude each other: score checkpoints or files.")
     if not FLAGS.eval_data_pattern:
@@ -111,8 +126,19 @@ def score_submission():
 
     names = read_label_names(FLAGS.label_names, FLAGS.num_classes) if FLAGS.label_names else {}
     repeated = None if FLAGS.strict else []
-    rated = rated_labels.load_labels(FLAGS.eval_data_pattern, FLAGS.label_cache, repeated, record_keys())
+    rated = rated_labels.load_labels(
+        FLAGS.eval_data_pattern, FLAGS.label_cache, repeated, record_keys(), FLAGS.num_classes
+    )
     warn_of_repeated(repeated)
+    if rated.contradicted:
+        warn(
+            f"{rated.contradicted:,} ratings contradict an earlier one of the same segment and class; the last counts."
+        )
+    if unlisted := rated.count_unlisted():
+        warn(
+            f"{unlisted:,} of {rated.num_ratings:,} ratings start off the multiples of 5 s, or after second 295: "
+            "inference lists no such segments, and positives among them count as not found."
+        )
     result = mean_average_precision.evaluate(
         FLAGS.submission_file, rated, FLAGS.top_n, FLAGS.mode, FLAGS.strict, FLAGS.num_classes
     )
@@ -145,7 +171,7 @@ def score_videos():
     repeated = None if FLAGS.strict else []
     labels = {
         video_id.decode(errors="backslashreplace"): classes
-        for video_id, classes in video_labels(FLAGS.eval_data_pattern, repeated, record_keys())
+        for video_id, classes in video_labels(FLAGS.eval_data_pattern, repeated, record_keys(), FLAGS.num_classes)
     }
     scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file, repeated))
     warn_of_repeated(repeated)

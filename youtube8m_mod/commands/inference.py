@@ -8,12 +8,24 @@ Stopped, it continues with the same command. --ray_address=auto spreads the file
 
 from absl import flags
 
-from youtube8m_mod.commands.command import define_settings, run_command, settings
+from youtube8m_mod.commands.command import check_companions, define_settings, run_command, settings
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
 
 FLAGS = flags.FLAGS
+_OF_SEGMENTS = ("output_file", "segment_predictions_file", "timeline_file")
+_COMPANIONS = {
+    ("timeline_file",): ("timeline_threshold", "label_names"),
+    ("segment_predictions_file",): ("segment_candidates",),
+    ("output_file",): ("segment_max_pred", "fill", "fill_empty"),
+    ("output_file", "timeline_file"): ("video_exponent", "segment_exponent"),
+    ("embeddings_file",): ("embeddings_of", "embeddings_join"),
+    _OF_SEGMENTS: ("segment_label_ids_file",),
+    (*_OF_SEGMENTS, "embeddings_file"): ("segment_batch_size",),
+    ("candidates",): ("video_exponent", "segment_exponent"),
+    ("candidates", "video_predictions_file", "context", "embeddings_file"): ("video_train_dir", "video_checkpoint"),
+}
 
 
 def define_flags():
@@ -40,12 +52,7 @@ def main(_):
         raise UserError("--devices are those of one process: they do not go with --ray_address.")
     if FLAGS["worker_timeout"].present and not FLAGS.ray_address:
         raise UserError("--worker_timeout belongs to --ray_address, which is not given.")
-    for name in ("timeline_threshold", "label_names"):
-        if FLAGS[name].present and not FLAGS.timeline_file:
-            raise UserError(f"--{name} belongs to --timeline_file, which is not given.")
-    for name in ("embeddings_of", "embeddings_join"):
-        if FLAGS[name].present and not FLAGS.embeddings_file:
-            raise UserError(f"--{name} belongs to --embeddings_file, which is not given.")
+    check_companions(_COMPANIONS)
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
     from youtube8m_mod.processor import check_precision

@@ -29,7 +29,7 @@ def parse(argv):
     """Parses a command line; raises `UserError` for what is wrong with it, what is left over included."""
     try:
         rest = flags.FLAGS(argv)
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # The latter for --noflag=value.
         raise UserError(error) from error
     if rest[1:]:
         raise UserError(_left_over(argv, rest[1]))

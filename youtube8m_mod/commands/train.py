@@ -12,7 +12,7 @@ import sys
 from absl import flags
 
 from youtube8m_mod import config, overrides, processes
-from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.commands.command import check_companions, run_command
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.errors import UserError
 
@@ -127,6 +127,7 @@ def train(run, options):
     """Trains and prints the closing table; returns the exit code."""
     if FLAGS.max_restarts < 0:
         raise UserError(f"--max_restarts must be at least 0, got {FLAGS.max_restarts}.")
+    check_companions({("logical_gpus",): ("logical_gpu_megabytes",)})
     placing = {
         name: FLAGS[name].value for name in ("data_parallel", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
     } | {"devices": FLAGS.devices}

@@ -62,6 +62,11 @@ def check(pattern, config, settings=None):
     if columns and not columns["labels"].any() and not rated.any():
         warnings.append(f'No video has a label under "{spec.labels_key}": the records hold {spec.found}.')
     summary = _summary(reader.paths, spec.kind, monitor.counts, columns, classes, rated)
+    if count := summary.get("ratings_off_the_grid"):
+        warnings.append(
+            f"{count:,} ratings start off the multiples of {SEGMENT_FRAMES} s: training reads them, but the segments "
+            "that inference lists are others, so that they count as not found."
+        )
     seconds = time.perf_counter() - started
     return summary | {
         "features": statistics,
@@ -98,6 +103,8 @@ def _measures(paths, indices, serialized, spec):
             "rated_counts": _bincount(parsed["classes"], spec),
             "right": tf.reduce_sum(starts.with_values(tf.cast(parsed["scores"], tf.int64)), axis=1),
             "past_end": tf.reduce_sum(tf.cast(past_end, tf.int64), axis=1),
+            "off_grid": tf.reduce_sum(tf.cast(starts % SEGMENT_FRAMES != 0, tf.int64), axis=1),
+            "unread": parsed["unread"],
         }
     return measures
 
@@ -136,6 +143,8 @@ def _summary(paths, kind, counts, columns, classes, rated):
                 "ratings": ratings,
                 "right_ratings": int(columns["right"].sum()),
                 "ratings_past_end": int(columns["past_end"].sum()),
+                "ratings_past_300_s": int(columns["unread"].sum()),
+                "ratings_off_the_grid": int(columns["off_grid"].sum()),
                 "rated_classes": int((rated > 0).sum()),
             }
         again, earlier = _duplicates(columns)

@@ -4,21 +4,18 @@ import csv
 import dataclasses
 import hashlib
 import json
-import os
-import sys
 
 import numpy as np
 
 from youtube8m_mod import files, terminal
-from youtube8m_mod.data import feature_files, label_tables, records
-from youtube8m_mod.data.dataset import PARTITIONS, Dataset
+from youtube8m_mod.data import records
+from youtube8m_mod.data.dataset import Dataset
+from youtube8m_mod.data.own_videos import OwnVideos, listed, warn
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.formats.label_names import read_label_names
+from youtube8m_mod.lock import FolderLock
 from youtube8m_mod.overrides import setting
 
 STATE, VOCABULARY, SEGMENT_CLASSES = "convert.json", "vocabulary.csv", "segment_label_ids.csv"
-FEATURE = "features"  # Name of the one feature of files that name none.
-_LISTED = 5  # Of many mismatches so many are named.
 # Bytes hold [-2, 2] in steps of 0.016: of another scale most of the information would be lost.
 _QUANTIZABLE = (0.25, 1.5)  # Root mean square of the values.
 
@@ -73,19 +70,18 @@ class _Conversion:
             raise UserError(f"videos_per_shard must be at least 1, got {options.videos_per_shard}.")
         self.like = Dataset.load(options.like) if options.like else None
         self.quantized = self.like.quantized if self.like else options.format == "quantized"
-        self.sources = _sources(options.features)
-        self.ids = sorted(set().union(*self.sources.values()))
-        self.labels = label_tables.read_labels(options.labels) if options.labels else {}
-        self.segments = label_tables.read_segments(options.segments) if options.segments else {}
-        self._match_ids()
-        self._number_labels()
-        self.parts = _split(self.ids, options.split, options.seed)
+        self.videos = OwnVideos(options, self.like)
 
     def run(self):
+        with FolderLock(self.folder):
+            return self._run()
+
+    def _run(self):
         state = self._open_state()
         if "features" not in state:
-            state["features"] = self._look_at_features()
+            state["features"], state["frames"] = self._look_at_features()
             files.write_json(f"{self.folder}/{STATE}", state)
+        self.videos.warn_of_past_end(state["frames"])
         found = state["features"]
         normalization = self._normalization(found)
         rows = self._write_shards(found, normalization)
@@ -94,12 +90,12 @@ class _Conversion:
             self.folder,
             tuple(found),
             tuple(len(one["mean"]) for one in found.values()),
-            max(len(self.names), 1),
-            {part: f"{part}-*.tfrecord" for part, ids in self.parts.items() if ids},
+            max(len(self.videos.names), 1),
+            {part: f"{part}-*.tfrecord" for part, ids in self.videos.parts.items() if ids},
             VOCABULARY,
             clip_features=self.quantized or normalization is not None,
             quantized=self.quantized,
-            segment_classes=SEGMENT_CLASSES if self.segments else None,
+            segment_classes=SEGMENT_CLASSES if self.videos.segments else None,
             missing_features=self.options.missing_features,
             feature_means=None if normalization else {name: one["mean"] for name, one in found.items()},
             normalization=normalization,
@@ -107,74 +103,19 @@ class _Conversion:
         dataset.save()
         return dataset, rows
 
-    def _match_ids(self):
-        """Gives labels and segments the ids of the features; names what has no counterpart."""
-        known = {}
-        for video_id in self.ids:
-            known.setdefault(_stem(video_id), []).append(video_id)
-
-        def counterpart(name):
-            found = [name] if name in all_ids else known.get(_stem(name), [])
-            return found[0] if len(found) == 1 else None
-
-        all_ids, problems = set(self.ids), []
-        for what in ("labels", "segments"):
-            matched, unknown = {}, []
-            for name, values in getattr(self, what).items():
-                video_id = counterpart(name)
-                if video_id is None:
-                    unknown.append(name)
-                else:
-                    matched.setdefault(video_id, []).extend(values)
-            if unknown:
-                path = getattr(self.options, what)
-                problems.append(f"{path} names {len(unknown):,} ids without features ({_listed(unknown)})")
-            setattr(self, what, matched)
-        if self.options.labels and (bare := [name for name in self.ids if not self.labels.get(name)]):
-            problems.append(f"{len(bare):,} videos have no label in {self.options.labels} ({_listed(bare)})")
-        if problems and not self.options.allow_mismatches:
-            raise UserError(
-                f"{'; '.join(problems)}: --allow_mismatches leaves ids without features out and keeps videos without "
-                "a label."
-            )
-        _warn(problems)
-
-    def _number_labels(self):
-        """Labels as numbers of classes; names those that the vocabulary lacks, and classes that no video has."""
-        given = None
-        if self.like:
-            given = read_label_names(self.like.path(self.like.label_names), self.like.num_classes)
-        elif self.options.vocabulary:
-            given = read_label_names(self.options.vocabulary)
-        self.names, class_of = label_tables.vocabulary(self.labels, self.segments, given)
-        texts = {label for own in self.labels.values() for label in own}
-        texts |= {label for own in self.segments.values() for _, label, _ in own}
-        if unknown := sorted(text for text in texts if class_of(text) is None):
-            raise UserError(f"The vocabulary lacks {len(unknown):,} labels of the tables ({_listed(unknown)}).")
-        if given and sorted(given) != list(range(len(given))):
-            raise UserError(f"{self.options.vocabulary} must name all classes, from 0 on.")
-        self.labels = {name: sorted({class_of(label) for label in own}) for name, own in self.labels.items()}
-        self.segments = {
-            name: [(start, class_of(label), score) for start, label, score in own]
-            for name, own in self.segments.items()
-        }
-        if texts and (idle := sorted(set(self.names) - {class_of(text) for text in texts})):
-            listed = _listed([self.names[number] for number in idle])
-            _warn([f"no video has {len(idle):,} of the {len(self.names):,} classes ({listed})"])
-
     def _open_state(self):
         """The state of the conversion in the folder, a new one where there is none."""
         options = {name: value for name, value in dataclasses.asdict(self.options).items() if name != "output_dir"}
-        digest = hashlib.sha256(json.dumps([self.labels, self.segments, self.names], sort_keys=True).encode())
-        for paths in self.sources.values():
-            for path in paths.values():
-                digest.update(f"{path} {files.size(path)}\n".encode())
+        digest = hashlib.sha256(
+            json.dumps([self.videos.labels, self.videos.segments, self.videos.names], sort_keys=True).encode()
+        )
+        for paths in self.videos.sources.values():
+            digest.update(json.dumps(files.identities([*paths.values()])).encode())
         wanted = {"options": options, "inputs": digest.hexdigest()}
         path = f"{self.folder}/{STATE}"
         if not files.exists(path):
             if any(name.endswith(".tfrecord") for name in files.list_dir(self.folder)):
                 raise UserError(f"{self.folder} holds records of another origin: name a new --output_dir.")
-            files.write_json(path, wanted)
             return wanted
         state = files.read_json(path)
         if not isinstance(state, dict) or {key: state.get(key) for key in wanted} != wanted:
@@ -186,34 +127,20 @@ class _Conversion:
             )
         return state
 
-    def _read(self, video_id):
-        """{feature: uint8 or float32 (frames, size)} of a video, of the features that it has."""
-        found = {}
-        for name, paths in self.sources.items():
-            if video_id not in paths:
-                continue
-            features = feature_files.read_features(paths[video_id])
-            if name:
-                if len(features) != 1:
-                    raise UserError(f"{paths[video_id]} must hold one array, of the feature {name}.")
-                features = {name: next(iter(features.values()))}
-            found |= {own or FEATURE: values for own, values in features.items()}
-        lengths = {name: len(values) for name, values in found.items()}
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{count:,} of {name}" for name, count in lengths.items())
-            raise UserError(f'The features of video "{video_id}" must have as many frames each, got {listed}.')
-        return found
-
     def _look_at_features(self):
-        """{feature: {"mean", "deviation": of each column, "share_beyond_2"}}, measured on the training videos.
+        """({feature: {"mean", "deviation": of each column, "share_beyond_2"}}, {id of a rated video: its frames}).
+
+        The statistics are those of the training videos.
 
         Every file is read: what is wrong with one is said before anything is written.
         """
-        measured = set(self.parts["train"] or self.ids)
-        sums, owner, having, long = {}, {}, {}, [0, 0]
-        for video_id in terminal.progress(self.ids, unit=" videos", description="looking at features"):
-            features = self._read(video_id)
+        measured = set(self.videos.parts["train"] or self.videos.ids)
+        sums, owner, having, long, rated = {}, {}, {}, [0, 0], {}
+        for video_id in terminal.progress(self.videos.ids, unit=" videos", description="looking at features"):
+            features = self.videos.read(video_id)
             frames = len(next(iter(features.values())))
+            if video_id in self.videos.segments:
+                rated[video_id] = frames
             long = [long[0] + (frames > records.MAX_FRAMES), long[1] + max(frames - records.MAX_FRAMES, 0)]
             for name, values in features.items():
                 first = owner.setdefault(name, (video_id, values.shape[1]))
@@ -228,21 +155,21 @@ class _Conversion:
                     beyond = np.count_nonzero(np.abs(values) > records.FLOAT_RANGE[1])
                     part = np.array([len(values), beyond, values.sum(axis=0), (values**2).sum(axis=0)], object)
                     sums[name] = sums.get(name, 0) + part
-        lacking = sorted(set(self.ids) - set.intersection(*having.values()))
+        lacking = sorted(set(self.videos.ids) - set.intersection(*having.values()))
         if lacking and self.options.missing_features == "error":
             raise UserError(
-                f"{len(lacking):,} videos lack one of the features {', '.join(having)} ({_listed(lacking)}): "
+                f"{len(lacking):,} videos lack one of the features {', '.join(having)} ({listed(lacking)}): "
                 "--missing_features=mean keeps them."
             )
         if self.like and {name: size for name, (_, size) in owner.items()} != dict(
             zip(self.like.feature_names, self.like.feature_sizes)
         ):
-            listed = ", ".join(f"{name} ({size})" for name, (_, size) in owner.items())
-            raise UserError(f"{self.options.like} is of other features than these videos, which have {listed}.")
+            found = ", ".join(f"{name} ({size})" for name, (_, size) in owner.items())
+            raise UserError(f"{self.options.like} is of other features than these videos, which have {found}.")
         if long[0]:
-            _warn([f"{long[0]:,} videos are longer than 300 frames, of which the first are read: {long[1]:,} are not"])
+            warn([f"{long[0]:,} videos are longer than 300 frames, of which the first are read: {long[1]:,} are not"])
         order = self.like.feature_names if self.like else sorted(sums, key=list(owner).index)
-        return {name: _statistics(*sums[name]) for name in order}
+        return {name: _statistics(*sums[name]) for name in order}, rated
 
     def _normalization(self, found):
         """{feature: {"mean", "deviation"}} to be applied; None: values stay as they are."""
@@ -264,7 +191,7 @@ class _Conversion:
     def _write_shards(self, found, normalization):
         """Writes the shards that are not there yet; the rows of a table of the partitions."""
         rows, size = [], self.options.videos_per_shard
-        for part, ids in self.parts.items():
+        for part, ids in self.videos.parts.items():
             if not ids:
                 continue
             shards = [ids[first : first + size] for first in range(0, len(ids), size)]
@@ -279,14 +206,14 @@ class _Conversion:
                     "partition": part,
                     "videos": len(ids),
                     "files": len(shards),
-                    "labels": sum(len(self.labels.get(one, ())) for one in ids),
-                    "ratings": sum(len(self.segments.get(one, ())) for one in ids),
+                    "labels": sum(len(self.videos.labels.get(one, ())) for one in ids),
+                    "ratings": sum(len(self.videos.segments.get(one, ())) for one in ids),
                 }
             )
         return rows
 
     def _record(self, video_id, found, normalization):
-        features = self._read(video_id)
+        features = self.videos.read(video_id)
         stored = {}
         for name in found:
             if name not in features:
@@ -300,52 +227,22 @@ class _Conversion:
             elif values.dtype != np.uint8:
                 values = records.quantize(values)
             stored[name] = values
-        ratings = self.segments.get(video_id, []) if self.options.segments else None
-        return records.frame_level_record(video_id, self.labels.get(video_id, []), stored, ratings)
+        ratings = self.videos.segments.get(video_id, []) if self.options.segments else None
+        return records.frame_level_record(video_id, self.videos.labels.get(video_id, []), stored, ratings)
 
     def _write_vocabulary(self):
-        videos = dict.fromkeys(self.names, 0)
-        for video_id in self.parts["train"]:
-            for label in self.labels.get(video_id, ()):
+        videos = dict.fromkeys(self.videos.names, 0)
+        for video_id in self.videos.parts["train"]:
+            for label in self.videos.labels.get(video_id, ()):
                 videos[label] += 1
         with files.write_file(f"{self.folder}/{VOCABULARY}") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["Index", "Name", "TrainVideoCount"])
-            table.writerows([number, self.names[number], videos[number]] for number in sorted(self.names))
-        if self.segments:
-            rated = sorted({label for own in self.segments.values() for _, label, _ in own})
+            table.writerows([number, self.videos.names[number], videos[number]] for number in sorted(self.videos.names))
+        if self.videos.segments:
+            rated = sorted({label for own in self.videos.segments.values() for _, label, _ in own})
             with files.write_file(f"{self.folder}/{SEGMENT_CLASSES}") as file:
                 file.write("Index\n" + "".join(f"{label}\n" for label in rated))
-
-
-def _sources(text):
-    """{feature: {id: path}} of "glob" (feature "") or "name=glob,name=glob"."""
-    parts = [part.partition("=") for part in text.split(",")]
-    if not any(sign for _, sign, _ in parts):
-        return {"": feature_files.list_files(text)}
-    sources = {}
-    for name, sign, pattern in parts:
-        if not (name and sign and pattern) or name in sources:
-            raise UserError(f'--features must be a glob, or name=glob of different names, got "{text}".')
-        sources[name] = feature_files.list_files(pattern)
-    return sources
-
-
-def _split(ids, text, seed):
-    """{partition: ids}, assigned by a seed; each partition in the order of the ids."""
-    try:
-        shares = [float(part) for part in text.split(",")]
-        if len(shares) != 3 or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError
-    except ValueError:
-        raise UserError(f'split must be three shares that sum to 1, as in 0.8,0.1,0.1, got "{text}".') from None
-    if not 0 <= seed < 2**31:
-        raise UserError(f"seed must be from 0 to {2**31 - 1}, got {seed}.")
-    ends = np.rint(np.cumsum([0, *shares]) * len(ids)).astype(int)
-    order = np.random.default_rng(seed).permutation(len(ids))
-    return {
-        part: [ids[place] for place in sorted(order[start:end])] for part, start, end in zip(PARTITIONS, ends, ends[1:])
-    }
 
 
 def _statistics(count, beyond, total, squares):
@@ -356,19 +253,6 @@ def _statistics(count, beyond, total, squares):
 
 def _values(stored):
     return records.dequantize(stored) if stored.dtype == np.uint8 else stored
-
-
-def _stem(name):
-    return os.path.splitext(os.path.basename(name))[0]
-
-
-def _listed(names):
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
-
-
-def _warn(sentences):
-    for sentence in sentences:
-        print(f"warning: {sentence}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

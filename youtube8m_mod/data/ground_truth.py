@@ -11,11 +11,12 @@ from google.protobuf.message import DecodeError
 from youtube8m_mod.data import records, shards, stream
 from youtube8m_mod.data.ratings import ratings
 from youtube8m_mod.data.record_kind import segment_keys
+from youtube8m_mod.data.validation import truth_problem
 from youtube8m_mod.data.video_ids import escape_id
 from youtube8m_mod.errors import UserError
 
 
-def rated_segments(pattern, repeated=None, keys=None):
+def rated_segments(pattern, repeated=None, keys=None, num_classes=None):
     """Yields (video id, starts, classes, scores float) of every video, as lists, in the records' order.
 
     Ids are bytes as outputs write them (video_ids.py); ratings of more than 5 s stand there once for each 5 s.
@@ -25,26 +26,34 @@ def rated_segments(pattern, repeated=None, keys=None):
         repeated: a list that takes a sentence for each record whose id an earlier one has, which counts; None: such a
             record is an error.
         keys: `records.RecordKeys`; None: the known ones.
+        num_classes: size of the vocabulary; None: any.
+
+    Raises:
+        UserError: naming file and record, and what is wrong with its id or its ratings.
     """
     keys = keys or records.RecordKeys()
-    for video_id, context, where in _contexts(pattern, repeated, keys):
+    for video_id, record, where in _records(pattern, repeated, keys):
+        context = record.context.feature
         names = segment_keys(keys, context)
-        try:
-            yield video_id, *(list(values) for values in ratings(context, names))
-        except ValueError as error:
-            raise UserError(f"{where}: {error}.") from None
+        if problem := truth_problem(record, None, names, num_classes):
+            raise UserError(f"{where}: {problem}.")
+        yield video_id, *(list(values) for values in ratings(context, names))
 
 
-def video_labels(pattern, repeated=None, keys=None):
+def video_labels(pattern, repeated=None, keys=None, num_classes=None):
     """Yields (video id, labels int64 (n,)) of every video, each label once, in the records' order.
 
     Args:
-        repeated, keys: see `rated_segments`.
+        repeated, keys, num_classes: see `rated_segments`.
     """
     keys = keys or records.RecordKeys()
-    for video_id, context, _ in _contexts(pattern, repeated, keys):
+    for video_id, record, where in _records(pattern, repeated, keys):
+        context = record.context.feature
         names = (keys.labels,) if keys.labels else records.LABEL_KEYS
-        labels = next((context[name].int64_list.value for name in names if name in context), ())
+        name = next((name for name in names if name in context), names[0])
+        if problem := truth_problem(record, name, None, num_classes):
+            raise UserError(f"{where}: {problem}.")
+        labels = context[name].int64_list.value if name in context else ()
         yield video_id, np.unique(np.array(labels, np.int64))
 
 
@@ -62,7 +71,7 @@ def places(paths, video_id):
     return found
 
 
-def _contexts(pattern, repeated, keys):
+def _records(pattern, repeated, keys):
     id_keys = (keys.id,) if keys.id else records.ID_KEYS
     seen, held = {}, collections.Counter()
     for path in shards.list_shards(pattern):
@@ -72,9 +81,10 @@ def _contexts(pattern, repeated, keys):
             where = f"{path}, record {index}"
             offset += len(serialized) + shards.FRAME_BYTES
             try:  # An Example parses as a SequenceExample that has a context only.
-                context = tf.train.SequenceExample.FromString(serialized).context.feature
+                record = tf.train.SequenceExample.FromString(serialized)
             except DecodeError:
                 raise UserError(f"{where}: it is neither an Example nor a SequenceExample.") from None
+            context = record.context.feature
             held.update(context.keys())
             ids = [value for key in id_keys if key in context for value in context[key].bytes_list.value]
             if not ids or not ids[0]:
@@ -93,7 +103,7 @@ def _contexts(pattern, repeated, keys):
                 repeated.append(sentence)
                 continue
             seen[video_id] = path, index
-            yield video_id, context, where
+            yield video_id, record, where
         if offset != size:
             raise UserError(f"{path}, record {index + 1}: {shards.damage(path, offset)[1]}.")
     for field in dataclasses.fields(keys):

@@ -1,13 +1,19 @@
-"""Tables of labels and rated segments that a person made, read by pandas."""
+"""Tables of labels and rated segments that a person made, perhaps in a spreadsheet."""
 
+import csv
 import io
+import sys
 
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.records import LAST_SEGMENT_START
-from youtube8m_mod.errors import UserError, first_line
+from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.label_names import read_text
+
+_MOST_PIECES = 10_000  # Of a segment: 14 hours.
+_LARGEST_VOCABULARY = 1_000_000
+_ALIASES = {"video_id": "id", "video": "id", "label_name": "label", "labels": "label", "class": "label"}
 
 
 def read_labels(path):
@@ -17,25 +23,29 @@ def read_labels(path):
     """
     table = _read(path, ("id", "label"))
     labels = {}
-    for video_id, cell in zip(table["id"], table["label"]):
-        own = labels.setdefault(video_id, [])
-        own += [label for label in _split(cell) if label not in own]
+    for _, row in table:
+        own = labels.setdefault(row["id"], [])
+        own += [label for label in _split(row["label"]) if label not in own]
     return labels
 
 
-def read_segments(path):
+def read_segments(path, late=None):
     """{id: list of (start second, label text, score)} of a table `id, start, label[, end][, score]`.
 
     A segment of more than 5 s counts for each 5 s therein; a row without score is a positive rating, and of scores
     between 0 and 1 those from 0.5 on are.
+
+    Args:
+        late: a list that takes (id, where it stands, second) of each segment that starts after the last second that is
+            read of a video; None: such a one is an error.
 
     Raises:
         UserError: naming the file, line and what is wrong with it.
     """
     table = _read(path, ("id", "start", "label"), ("end", "score"))
     segments = {}
-    for place, row in enumerate(table.to_dict("records")):
-        where = f"{path}, line {place + 2}"
+    for number, row in table:
+        where = f"{path}, line {number}"
         start = _number(row["start"], f"{where}: start")
         end = _number(row["end"], f"{where}: end") if row.get("end") else start + SEGMENT_FRAMES
         score = _number(row["score"], f"{where}: score") if row.get("score") else 1.0
@@ -46,12 +56,19 @@ def read_segments(path):
         if not row["label"]:
             raise UserError(f"{where}: a segment must have a label.")
         pieces = max(1, int((end - start + SEGMENT_FRAMES / 2) // SEGMENT_FRAMES))
+        if pieces > _MOST_PIECES:
+            raise UserError(
+                f"{where}: a segment of {end - start:g} s is longer than a video can be: are these seconds?"
+            )
         for piece in range(pieces):
-            second = round(start) + SEGMENT_FRAMES * piece
-            if not 0 <= second <= LAST_SEGMENT_START:
+            second = int(start + 0.5) + SEGMENT_FRAMES * piece
+            if start < -0.5 or second > LAST_SEGMENT_START and late is None:
                 raise UserError(
-                    f"{where}: a rated segment must start between 0 and {LAST_SEGMENT_START} s, got {second} s."
+                    f"{where}: a rated segment must start between 0 and {LAST_SEGMENT_START} s, got "
+                    f"{second if start >= 0 else start:g} s."
                 )
+            if second > LAST_SEGMENT_START:
+                late.append((row["id"], where, second))
             segments.setdefault(row["id"], []).append((second, row["label"], float(score >= 0.5)))
     return segments
 
@@ -71,47 +88,78 @@ def vocabulary(labels, segments, names=None):
     texts |= {label for own in segments.values() for _, label, _ in own}
     if names is None:
         if texts and all(text.isascii() and text.isdigit() for text in texts):
+            largest = max(texts, key=lambda text: (len(text), text))
+            if len(largest) > 9 or int(largest) >= _LARGEST_VOCABULARY:
+                raise UserError(
+                    f"The labels are numbers of classes up to {largest[:40]}: a vocabulary has at most "
+                    f"{_LARGEST_VOCABULARY:,} classes; --vocabulary names the classes where these are names."
+                )
             names = {number: str(number) for number in range(max(map(int, texts)) + 1)}
         else:
             names = dict(enumerate(sorted(texts)))
-    numbers = {name: number for number, name in names.items()}
+    numbers = {}
+    for number, name in names.items():
+        numbers.setdefault(name, []).append(number)
 
     def class_of(text):
-        if text in numbers:
-            return numbers[text]
-        return int(text) if text.isascii() and text.isdigit() and int(text) in names else None
+        if len(own := numbers.get(text, ())) > 1:
+            raise UserError(f'The label "{text}" is the name of the classes {own[0]} and {own[1]}: give its number.')
+        if own:
+            return own[0]
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 and int(text) in names else None
 
     return names, class_of
 
 
 def _read(path, needed, optional=()):
-    import pandas
-
+    """[(number of the line, {column: text})] of the rows of a table that are not empty."""
     text = read_text(path)
-    first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
+    if text[:4].lower() == "sep=" and "\n" in text:  # What Excel is told the separator by.
+        text = "\n" + text.split("\n", 1)[1]
+    first = text.lstrip("\r\n").split("\n", 1)[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), skipinitialspace=True)
+    wanted = f"a table with the columns {', '.join(needed)}"
+    header, rows = None, []
     try:
-        table = pandas.read_csv(
-            io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skipinitialspace=True
-        )
-    except Exception as error:  # pandas raises what its parser happens to meet.
-        raise UserError(f"{path} is not a table with the columns {', '.join(needed)}: {first_line(error)}") from error
-    table.columns = [str(name).strip().lower() for name in table.columns]
-    aliases = {"video_id": "id", "video": "id", "label_name": "label", "labels": "label", "class": "label"}
-    table = table.rename(columns={old: new for old, new in aliases.items() if new not in table.columns})
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if not any(cells):
+                continue
+            if header is None:
+                header = _header(path, cells, needed, optional)
+                continue
+            lacking = [name for name in header[len(cells) :] if name in needed]
+            if lacking or any(cells[len(header) :]):
+                raise UserError(
+                    f"{path}, line {reader.line_num}: expected {len(header)} cells, as the header has, got "
+                    f'{len(cells)}: "{",".join(cells)[:60]}".'
+                )
+            rows.append((reader.line_num, dict(zip(header, cells))))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}, is not {wanted}: {error}") from error
+    if header is None:
+        raise UserError(f"{path} is not {wanted}: it is empty.")
+    if not rows:
+        raise UserError(f"{path} holds no row.")
+    if empty := next((number for number, row in rows if not row["id"]), None):
+        raise UserError(f"{path}, line {empty}: the id is empty.")
+    return rows
+
+
+def _header(path, cells, needed, optional):
+    """The names of the columns, by which those that are used are known."""
+    names = [cell.lower() for cell in cells]
+    names = [_ALIASES.get(name, name) if _ALIASES.get(name) not in names else name for name in names]
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise UserError(f'{path}: the column "{twice}" occurs {names.count(twice)} times, expected each once.')
+    if missing := [name for name in needed if name not in names]:
         raise UserError(
             f"{path} must have the columns {', '.join(needed)}; {', '.join(missing)} is missing, it has "
-            f"{', '.join(table.columns) or 'none'}."
+            f"{', '.join(names) or 'none'}."
         )
-    table = table[[name for name in (*needed, *optional) if name in table.columns]].map(str.strip)
-    if not len(table):
-        raise UserError(f"{path} holds no row.")
-    empty = np.flatnonzero((table["id"] == "").to_numpy())
-    if len(empty):
-        raise UserError(f"{path}, line {empty[0] + 2}: the id is empty.")
-    return table
+    if unused := [name for name in names if name and name not in (*needed, *optional)]:
+        print(f"warning: {path}: nothing is read from the columns {', '.join(unused)}.", file=sys.stderr)
+    return names
 
 
 def _split(cell):

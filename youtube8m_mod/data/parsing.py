@@ -22,7 +22,8 @@ def fields(serialized, spec):
         string (B,); `labels` a ragged int64 (B, None); `features`, a tuple with string (frames of all,) for each
         quantised feature or float32 (frames of all, size) for each other; `splits` int64 (B + 1,) of the frames;
         `filled` bool (B,), whether a feature was missing; in segment mode `starts` in seconds, ragged, and `classes`
-        and `scores`, of all, a rating of more than 5 s once for each 5 s.
+        and `scores`, of all, a rating of more than 5 s once for each 5 s, and `unread` int64 (B,), how many
+        are left out as they lie behind the seconds that are read.
 
     Raises:
         InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types.
@@ -86,15 +87,20 @@ def fields(serialized, spec):
         "filled": filled,
     }
     if spec.segments:
-        ratings, rating_checks = _ratings(context, rated, spec)
+        longer = splits[0][1:] - splits[0][:-1] > records.MAX_FRAMES
+        ratings, rating_checks = _ratings(context, rated, spec, longer)
         checks += rating_checks
         result |= ratings
     result["valid"] = tf.reduce_all([tf.reduce_all(check) for check in checks])
     return result
 
 
-def _ratings(context, keys, spec):
-    """({"starts" ragged, in seconds, "classes", "scores"}, checks) of the ratings; ratings.py does it in Python."""
+def _ratings(context, keys, spec, longer):
+    """({"starts" ragged, in seconds, "classes", "scores", "unread"}, checks); ratings.py does it in Python.
+
+    Args:
+        longer: bool (B,), the video is longer than what is read of it: so may its ratings be.
+    """
     starts, classes = context[keys.starts], context[keys.labels]
     scores = context[keys.scores] if keys.scores else classes.with_values(tf.ones_like(classes.values, tf.float32))
     checks = [
@@ -113,7 +119,8 @@ def _ratings(context, keys, spec):
         ends, length = context[keys.ends], SEGMENT_FRAMES * keys.ticks
         same = tf.reduce_all(ends.row_splits == starts.row_splits)
         duration = tf.cond(same, lambda: ends.values - starts.values, lambda: tf.zeros_like(starts.values))
-        checks.append((duration > 0) & (duration <= MOST_PIECES * length))
+        at_most = tf.where(tf.gather(longer, starts.value_rowids()), starts.values.dtype.max, MOST_PIECES * length)
+        checks.append((duration > 0) & (duration <= at_most))
         pieces = tf.clip_by_value((duration + length // 2) // length, 1, MOST_PIECES)
         index = tf.repeat(tf.range(tf.size(pieces)), pieces)
         steps = tf.range(tf.size(index), dtype=tf.int64) - tf.gather(tf.cumsum(pieces, exclusive=True), index)
@@ -126,8 +133,21 @@ def _ratings(context, keys, spec):
         starts = tf.RaggedTensor.from_value_rowids(
             seconds, tf.gather(starts.value_rowids(), index), starts.nrows(), validate=False
         )
-    checks.append(_within(seconds, records.LAST_SEGMENT_START + 1))
-    return {"starts": starts.with_values(seconds), "classes": classes, "scores": score}, checks
+    read, rows = seconds <= records.LAST_SEGMENT_START, starts.value_rowids()
+    # A segment across second 300 is refused in the dataset's records, as the original's reader breaks off there.
+    behind = seconds >= (records.MAX_FRAMES if keys == records.DATASET_SEGMENTS else 0)
+    checks += [seconds >= 0, read | (behind & tf.gather(longer, rows))]
+    kept = tf.where(read)[:, 0]
+    # In a record that is refused the lists may be shorter: the indexes must hold all the same.
+    classes, score = (
+        tf.gather(tf.concat([values, tf.zeros_like(seconds, values.dtype)], axis=0), kept)
+        for values in (classes, score)
+    )
+    starts = tf.RaggedTensor.from_value_rowids(
+        tf.gather(seconds, kept), tf.gather(rows, kept), starts.nrows(), validate=False
+    )
+    unread = tf.math.unsorted_segment_sum(tf.cast(~read, tf.int64), rows, starts.nrows())
+    return {"starts": starts, "classes": classes, "scores": score, "unread": unread}, checks
 
 
 def _filled(features, splits, spec):

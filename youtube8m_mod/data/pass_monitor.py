@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.data import parsing, shards, validation
-from youtube8m_mod.data.records import MAX_FRAMES
+from youtube8m_mod.data.records import LAST_SEGMENT_START, MAX_FRAMES
 from youtube8m_mod.errors import UserError
 
 _JUDGED_RECORDS = 1000  # The share of bad records is judged from so many records on; at the end of a pass in any case.
 
 
-FACTS = ("past_end", "unlabelled", "cut", "cut_seconds", "filled")  # Of `Counts`, as the graph counts them.
+FACTS = ("past_end", "unread", "unlabelled", "cut", "cut_seconds", "filled")  # Of `Counts`, as the graph counts them.
 
 
 @dataclasses.dataclass
@@ -29,6 +29,7 @@ class Counts:
     bad: collections.Counter = dataclasses.field(default_factory=collections.Counter)  # Reason -> records skipped.
     problems: list = dataclasses.field(default_factory=list)  # The first of them: (path, record number, sentence).
     past_end: int = 0  # Rated segments that reach past the end of their video; missing frames are zeros.
+    unread: int = 0  # Rated segments behind the seconds that are read of their video; they are left out.
     unlabelled: int = 0  # Videos without a label.
     # Videos longer than 300 s, of which the rest is not read. (A model that reads less of each does so by its
     # configuration.)
@@ -63,6 +64,11 @@ class Counts:
             sentences.append(
                 f"{self.past_end:,} rated segments reach past the end of their video: the missing frames "
                 "are read as zeros."
+            )
+        if self.unread:
+            sentences.append(
+                f"{self.unread:,} rated segments start after second {LAST_SEGMENT_START}, the last that is read: they "
+                "are left out."
             )
         if self.training and self.unlabelled:
             sentences.append(f"Videos without a label: {self.unlabelled:,}.")
@@ -112,7 +118,7 @@ class PassMonitor:
         with self._remembered_error(path):
             shards.check_readable(path.decode())
             layout = shards.layout(path.decode())
-            self._sizes[path] = layout.size
+            self._sizes[path] = layout.size, max(layout.size, layout.expected)
             found[:] = layout.count, layout.form
         return found
 
@@ -137,12 +143,12 @@ class PassMonitor:
         with self._remembered_error(path), self._lock:
             if path not in self._malformed:
                 self._known.add(path)
-            size, path = self._sizes[path], path.decode()
-            damaged = int(offset) != size  # A size of -1: the file is compressed and damaged, its size not known.
+            (size, expected), path = self._sizes[path], path.decode()
+            damaged = int(offset) != size  # A size of -1: the file is compressed and damaged.
             self.counts.records += int(count) + damaged
             self.counts.whole = [self.counts.whole[0] + int(count), self.counts.whole[1] + int(offset)]
             if damaged:
-                self.counts.damaged.append((int(count), int(offset), max(size - int(offset), 0)))
+                self.counts.damaged.append((int(count), int(offset), max(expected - int(offset), 0)))
                 reason, sentence = shards.damage(path, int(offset))
                 self._bad(reason, path, int(count), f"{path}, record {count}: {sentence}.")
             self._closed_files.add(path)

@@ -3,6 +3,7 @@
 from youtube8m_mod.config import SEGMENT_FRAMES
 
 MOST_PIECES = 61  # Of a rating: more do not fit into the seconds that are read.
+_MOST_PIECES_OF_TRUTH = 10_000  # 14 hours.
 GRADED_POSITIVE = 0.5  # A confidence from here on counts as a positive rating.
 
 
@@ -31,14 +32,14 @@ def ratings(context, keys):
         scores = [float(score >= GRADED_POSITIVE) for score in scores]
     result = ([], [], [])
     for i, start in enumerate(starts):
-        for piece in range(pieces(start, ends[i], keys.ticks) if ends else 1):
+        for piece in range(pieces(start, ends[i], keys.ticks, _MOST_PIECES_OF_TRUTH) if ends else 1):
             values = ((start + keys.ticks // 2) // keys.ticks + SEGMENT_FRAMES * piece, classes[i], scores[i])
             for values_of_kind, value in zip(result, values):
                 values_of_kind.append(value)
     return result
 
 
-def pieces(start, end, ticks):
+def pieces(start, end, ticks, most=MOST_PIECES):
     """How many pieces of 5 s a rating from `start` to `end` has; the last counts where half of it is rated."""
     length = SEGMENT_FRAMES * ticks
-    return min(max(1, (end - start + length // 2) // length), MOST_PIECES)
+    return min(max(1, (end - start + length // 2) // length), most)

@@ -223,6 +223,7 @@ def _facts(parsed, batch, spec, max_frames):
     facts = dict.fromkeys(FACTS, none)
     facts["filled"] = tf.math.count_nonzero(parsed["filled"])
     if spec.segments:
+        facts["unread"] = tf.reduce_sum(parsed["unread"])
         facts["past_end"] = tf.math.count_nonzero(batch["present_frames"] < SEGMENT_FRAMES)
     else:
         frames = parsed["splits"][1:] - parsed["splits"][:-1]

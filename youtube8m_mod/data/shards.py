@@ -1,5 +1,6 @@
 """TFRecord files: which there are, how one is stored, and where it is damaged."""
 
+import contextlib
 import functools
 import os
 import struct
@@ -27,7 +28,7 @@ def list_shards(pattern, num_shards=1, shard_index=0):
     for part, found in parts.items():
         if not found:
             raise UserError(f'No file matches "{part}"{f", a part of {pattern}" if len(parts) > 1 else ""}.')
-    paths = sorted({path for found in parts.values() for path in found})
+    paths = _each_once(sorted({path for found in parts.values() for path in found}))
     if not paths:
         raise UserError(f'No file matches "{pattern}".')
     if not 0 <= shard_index < num_shards:
@@ -47,6 +48,24 @@ def list_shards(pattern, num_shards=1, shard_index=0):
             file=sys.stderr,
         )
     return paths
+
+
+def _each_once(paths):
+    """The paths without those of a file that another one means too; a warning names other names of a file."""
+    found, aliases = {}, []
+    for path in paths:
+        local = path.removeprefix("file://")
+        place = path if files.is_remote(local) else os.path.realpath(local)
+        first = found.setdefault(place, path)
+        if first != path and os.path.abspath(first.removeprefix("file://")) != os.path.abspath(local):
+            aliases.append(f"{path} is {first}")
+    if aliases:
+        print(
+            f"warning: {len(aliases):,} files have a second name and are read once: {aliases[0]}"
+            f"{', ...' * (len(aliases) > 1)}.",
+            file=sys.stderr,
+        )
+    return [*found.values()]
 
 
 def check_readable(path):
@@ -73,11 +92,13 @@ class Layout(NamedTuple):
         count: records before the first whose announced length exceeds the file; -1: not counted.
         size: bytes of all records with their frames, decompressed; -1 where the compressed data are damaged.
         form: PLAIN, GZIP, ZLIB or BARE.
+        expected: about so many bytes `size` would be without the damage.
     """
 
     count: int
     size: int
     form: int = PLAIN
+    expected: int = 0
 
 
 def layout(path):
@@ -117,9 +138,9 @@ def _compressed_layout(path, total, form):
     """The layout of a compressed file, which is decompressed for it once."""
     count, offset, waiting = 0, 0, b""
     left = 0  # Bytes of the record at hand that are still to come.
-    for chunk in _decompressed(path, form):
-        if chunk is None:
-            return Layout(count, -1, form)
+    for chunk, read in _decompressed(path, form):
+        if chunk is None:  # What follows is as dense as what came before, or as features are, which hardly shrink.
+            return Layout(count, -1, form, round(total * offset / read) if read else total)
         offset += len(chunk)
         while chunk:
             if left:
@@ -135,21 +156,36 @@ def _compressed_layout(path, total, form):
 
 
 def _decompressed(path, form):
-    """The decompressed bytes of a file in pieces, None at the end where its data are damaged or cut off."""
+    """Yields (decompressed bytes, bytes of the file that gave all so far); (None, bytes) at the end of damaged data."""
+    end = 0
     with files.open_file(path, "rb") as file:
         unpack = zlib.decompressobj(31 if form == GZIP else 15)
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(_PACKED_BYTES):
+            end += len(chunk)
             while chunk:
                 try:
-                    yield unpack.decompress(chunk, _CHUNK_BYTES)
+                    unpacked = unpack.decompress(chunk, _CHUNK_BYTES)
                 except zlib.error:
-                    yield None
+                    yield None, end - len(chunk)
                     return
                 chunk = unpack.unconsumed_tail
                 if unpack.eof and (chunk := unpack.unused_data):  # Files that were joined.
                     unpack = zlib.decompressobj(31 if form == GZIP else 15)
+                yield unpacked, end - len(chunk)
         if not unpack.eof:
-            yield None
+            yield None, end
+
+
+def _begins_well(path, form):
+    """Whether the decompressed data of a file begin with the header of a record, as far as can be seen."""
+    with files.open_file(path, "rb") as file:
+        packed, unpack, head = file.read(_PACKED_BYTES), zlib.decompressobj(31 if form == GZIP else 15), b""
+    with contextlib.suppress(zlib.error):
+        for place in range(len(packed)):
+            head += unpack.decompress(packed[place : place + 1])
+            if len(head) >= _HEADER_BYTES:
+                break
+    return _is_header(head)
 
 
 def is_bare_record(path):
@@ -176,7 +212,7 @@ def damage(path, offset):
         if form := not _is_header(head) and len(head) == _HEADER_BYTES and _compression(head):
             if form == GZIP or _compressed_layout(path, total, form).count:
                 kind = "gzip" if form == GZIP else "ZLIB"
-                if not offset and not _compressed_layout(path, total, form).count:
+                if not offset and not _compressed_layout(path, total, form).count and not _begins_well(path, form):
                     return "not a TFRecord", f"it is not a TFRecord file but a {kind} file of something else"
                 return "corrupt", f"its {kind} data are damaged or cut off after {offset:,} bytes of records"
         if not offset and not _is_header(head) and (len(head) == _HEADER_BYTES or _description(head)):
@@ -197,7 +233,7 @@ def damage(path, offset):
 
 
 _HEADER_BYTES = LENGTH_BYTES + 4
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES, _PACKED_BYTES = 1 << 20, 1 << 14
 _LARGEST_BARE = 1 << 26
 _MAGIC = (
     (b"PK\x03\x04", "a zip archive (an .npz file is one)"),
@@ -210,6 +246,14 @@ _MAGIC = (
     (b"BZh", "a bzip2 file (decompress it)"),
     (b"\xfd7zXZ", "an xz file (decompress it)"),
     (b"\x28\xb5\x2f\xfd", "a zstd file (decompress it)"),
+    (b"\xff\x06\x00\x00sNaPpY", "a snappy file (decompress it)"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive (unpack it)"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"RIFF", "a video or sound (RIFF): features are extracted from it first"),
+    (b"\x1a\x45\xdf\xa3", "a video (Matroska or WebM): features are extracted from it first"),
+    (b"%PDF", "a PDF document"),
+    (b"version https://git-lfs", "a pointer of Git LFS: git lfs pull brings the file itself"),
 )
 
 
@@ -236,6 +280,8 @@ def _description(head):
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return what
+    if head[257:262] == b"ustar":
+        return "a tar archive (unpack it)"
     if head[4:8] == b"ftyp":
         return "a video (mp4): features are extracted from it first"
     text = head.decode("utf-8-sig", "replace")

@@ -34,9 +34,34 @@ def problem(serialized, spec):
         else:
             _check_frames(record, spec)
         if spec.segments:
-            _check_segments(record, spec)
+            longer = any(
+                len(record.feature_lists.feature_list[key].feature) > records.MAX_FRAMES
+                for key in spec.keys
+                if key in record.feature_lists.feature_list
+            )
+            _check_segments(record, spec.segment_keys, spec.num_classes, longer)
     except _Problem as found:
         return found.args
+    return None
+
+
+def truth_problem(record, labels_key, keys, num_classes=None):
+    """A sentence on what is wrong with the labels or ratings of a record, whose features do not matter; or None.
+
+    Args:
+        record: a `SequenceExample`.
+        labels_key: of the video's labels; None: they are not looked at.
+        keys: `records.SegmentKeys`; None: ratings are not looked at.
+        num_classes: size of the vocabulary; None: any.
+    """
+    num_classes = num_classes or 2**31
+    try:
+        if labels_key:
+            _check_labels(_values(record, labels_key, "int64_list"), num_classes, "labels")
+        if keys:
+            _check_segments(record, keys, num_classes, longer=None)
+    except _Problem as found:
+        return found.args[1]
     return None
 
 
@@ -146,7 +171,7 @@ def _way_out(labels):
     if min(labels) < 0:
         return ""
     for year, size in _VOCABULARIES.items():
-        if max(labels) < size and size > 3862:
+        if 3862 <= max(labels) < size:
             return f"; the vocabulary of {year} has {size} classes: --set num_classes={size}"
     return "; --set num_classes=... gives the size of another vocabulary"
 
@@ -199,8 +224,8 @@ def _check_finite(values, name):
         raise _Problem("not finite", f'"{name}" holds NaN or infinite values')
 
 
-def _check_segments(record, spec):
-    keys = spec.segment_keys
+def _check_segments(record, keys, num_classes, longer):
+    """Checks ratings; `longer`: whether the video is longer than what is read of it, None: its end is no matter."""
     starts = _values(record, keys.starts, "int64_list")
     labels = _values(record, keys.labels, "int64_list")
     scores = _values(record, keys.scores, "float_list") if keys.scores else [1.0] * len(labels)
@@ -215,16 +240,20 @@ def _check_segments(record, spec):
         raise _Problem("segment lists", f"its segments must have as many ends as starts, got {len(ends)}")
     unit = " microseconds" if keys.ticks > 1 else ""
     for start, end in zip(starts, ends):
-        if not 0 < end - start <= MOST_PIECES * 5 * keys.ticks:
-            raise _Problem("segment end", f"a rated segment must end after its start of {start}{unit}, got {end}")
-        for piece in range(pieces(start, end, keys.ticks)):
-            second = (start + keys.ticks // 2) // keys.ticks + 5 * piece
-            if not 0 <= second <= records.LAST_SEGMENT_START:
-                raise _Problem(
-                    "segment start",
-                    f"a rated segment must start between 0 and {records.LAST_SEGMENT_START}, got {second}",
-                )
-    _check_labels(labels, spec.num_classes, "segment labels")
+        if not 0 < end - start or longer is False and end - start > MOST_PIECES * 5 * keys.ticks:
+            within = f" and within {5 * MOST_PIECES} s" if end > start else ""
+            raise _Problem(
+                "segment end", f"a rated segment must end after its start of {start}{unit}{within}, got {end}"
+            )
+        first = (start + keys.ticks // 2) // keys.ticks
+        second = first if first < 0 else first + 5 * (pieces(start, end, keys.ticks) - 1)
+        across = keys == records.DATASET_SEGMENTS and second < records.MAX_FRAMES  # As in parsing.py.
+        if second < 0 or longer is not None and second > records.LAST_SEGMENT_START and (across or not longer):
+            raise _Problem(
+                "segment start",
+                f"a rated segment must start between 0 and {records.LAST_SEGMENT_START}, got {second}",
+            )
+    _check_labels(labels, num_classes, "segment labels")
     if keys.graded:
         wrong = next((score for score in scores if not 0 <= score <= 1), None)
     else:

@@ -65,6 +65,10 @@ def join_files(
     if output_file is not None and files.absolute(output_file) in map(files.absolute, paths):
         raise UserError(f"--output_file {output_file} is one of --inputs: expected another name.")
 
+    report_file = report_file or (f"{os.path.splitext(str(output_file))[0]}.json" if output_file else None)
+    if report_file and files.absolute(report_file) in map(files.absolute, filter(None, [*paths, output_file])):
+        raise UserError(f"The report {report_file} would take the place of another file: --report_file names its own.")
+
     report = {"kind": kind, "method": method, "members": _members(paths, weights, fitted)}
     if fitted:
         report |= {"metric": fitted.metric, "score": fitted.score, "equal_weights": fitted.equal_score}
@@ -84,7 +88,6 @@ def join_files(
                 count = predictions.write_joined(output_file, paths, weights, method, top_k, seen)
         report |= {"output_file": str(output_file), "lines": count}
         print(f"{output_file}: {count:,} lines", file=file)
-        report_file = report_file or f"{os.path.splitext(str(output_file))[0]}.json"
     if report_file:
         files.write_json(report_file, report)
     return report
@@ -92,7 +95,7 @@ def join_files(
 
 def _kind(paths):
     """What the files are, judged by the first line of each."""
-    if len(paths) < 2 or len(set(paths)) < len(paths) or not all(paths):
+    if len(paths) < 2 or not all(paths) or len({*map(files.absolute, paths)}) < len(paths):
         raise UserError(f"--inputs: expected at least two different files, got {', '.join(paths) or 'none'}.")
     kinds = {path: _kind_of(path) for path in paths}
     if len(set(kinds.values())) > 1:
@@ -136,6 +139,8 @@ def _fit(paths, kind, method, fit_on, label_cache):
         raise UserError(f"{paths[0]} holds no predictions.")
     if ":" in first[0]:
         labels, make, metric = load_labels(fit_on, label_cache), fitting.map_of_predictions, "MAP"
+    elif label_cache:
+        raise UserError("--label_cache holds rated segments: weights of video predictions are fitted on --fit_on.")
     elif fit_on:
         from youtube8m_mod.data.ground_truth import video_labels
 

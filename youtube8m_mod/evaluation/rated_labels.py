@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import shards
+from youtube8m_mod.data.records import LAST_SEGMENT_START
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdSet
 from youtube8m_mod.formats.lines import read_rows, shown
@@ -47,10 +49,11 @@ class RatedLabels:
 
     Args:
         ratings: {class: {id bytes `<video id>:<start>`: True where positive}}.
+        contradicted: how many ratings another one of the same segment and class took the place of.
     """
 
-    def __init__(self, ratings: dict[int, dict[bytes, bool]]):
-        self._ratings = ratings
+    def __init__(self, ratings: dict[int, dict[bytes, bool]], contradicted: int = 0):
+        self._ratings, self.contradicted = ratings, contradicted
         self.classes = sorted(ratings)
         self.num_ratings = sum(map(len, ratings.values()))
         self.num_positives = {c: sum(values.values()) for c, values in ratings.items()}
@@ -74,6 +77,11 @@ class RatedLabels:
         """Classes with a positive at least, ascending: the C of Eq. (8)."""
         return [c for c in self.classes if self.num_positives[c]]
 
+    def count_unlisted(self) -> int:
+        """Ratings of segments that inference does not list: off the grid of 5 s, or behind the 300 s that are read."""
+        starts = (int(segment.rpartition(b":")[2]) for own in self._ratings.values() for segment in own)
+        return sum(bool(start % SEGMENT_FRAMES) or start > LAST_SEGMENT_START for start in starts)
+
     def write_cache(self, path: files.Path) -> None:
         """Writes lines `<id>,<class>,<score>`, sorted, as the starter code's label cache; gzip if the name ends in .gz.
 
@@ -88,12 +96,15 @@ class RatedLabels:
             file.write(content)
 
 
-def read_cache(path: files.Path) -> RatedLabels:
+def read_cache(path: files.Path, num_classes: int | None = None) -> RatedLabels:
     """The `RatedLabels` of a label cache: ours or the starter code's, plain or gzip.
 
     The starter code under Python 3 writes ids as `b'abcd':5`; they are read as `abcd:5`.
+
+    Args:
+        num_classes: size of the vocabulary; None: any.
     """
-    ratings = {}
+    ratings, contradicted = {}, 0
     for number, cells in read_rows(path):
         while len(cells) > 3 and not cells[-1]:  # Empty columns, as spreadsheets add them.
             cells.pop()
@@ -109,27 +120,45 @@ def read_cache(path: files.Path) -> RatedLabels:
             raise UserError(
                 f'{path}, line {number}: expected <video id>:<start>,<class>,<score>, got "{shown(cells)}".'
             ) from None
-        ratings.setdefault(int(class_id), {})[b"%s:%s" % (video_id, start)] = score > 0
+        if num_classes is not None and int(class_id) >= num_classes:
+            raise UserError(
+                f"{path}, line {number}: expected a class from 0 to {num_classes - 1}, got {int(class_id)}; "
+                "--num_classes gives the size of another vocabulary."
+            )
+        contradicted += _rate(ratings, int(class_id), b"%s:%d" % (video_id, int(start)), score > 0)
     if not ratings:
         raise UserError(f"{path} holds no rated segments.")
-    return RatedLabels(ratings)
+    return RatedLabels(ratings, contradicted)
 
 
-def read_records(pattern: str, repeated: list[str] | None = None, keys: "RecordKeys | None" = None) -> RatedLabels:
+def read_records(
+    pattern: str,
+    repeated: list[str] | None = None,
+    keys: "RecordKeys | None" = None,
+    num_classes: int | None = None,
+) -> RatedLabels:
     """The `RatedLabels` of TFRecords with rated segments. Loads TensorFlow.
 
     Args:
-        repeated, keys: see `rated_segments`.
+        repeated, keys, num_classes: see `rated_segments`.
     """
     from youtube8m_mod.data.ground_truth import rated_segments
 
-    ratings = {}
-    for video_id, *lists in rated_segments(pattern, repeated, keys):
+    ratings, contradicted = {}, 0
+    for video_id, *lists in rated_segments(pattern, repeated, keys, num_classes):
         for start, class_id, score in zip(*lists):
-            ratings.setdefault(class_id, {})[b"%s:%d" % (video_id, start)] = score > 0
+            contradicted += _rate(ratings, class_id, b"%s:%d" % (video_id, start), score > 0)
     if not ratings:
         raise UserError(f'The records of "{pattern}" hold no rated segments.')
-    return RatedLabels(ratings)
+    return RatedLabels(ratings, contradicted)
+
+
+def _rate(ratings, class_id, segment, positive):
+    """Adds a rating, the last of which counts; returns whether it contradicts an earlier one."""
+    own = ratings.setdefault(class_id, {})
+    contradicts = own.get(segment, positive) != positive
+    own[segment] = positive
+    return contradicts
 
 
 def load_labels(
@@ -137,6 +166,7 @@ def load_labels(
     cache: files.Path | None = None,
     repeated: list[str] | None = None,
     keys: "RecordKeys | None" = None,
+    num_classes: int | None = None,
 ) -> RatedLabels:
     """The `RatedLabels` of records, or of a cache of them, or of both where they agree.
 
@@ -147,7 +177,7 @@ def load_labels(
     Args:
         pattern: glob of TFRecords, which must match some; None: the cache is all there is.
         cache: path of the cache; one that does not exist is written.
-        repeated, keys: see `rated_segments`.
+        repeated, keys, num_classes: see `rated_segments`.
 
     Raises:
         UserError: where there is neither, or the two hold different ratings.
@@ -155,7 +185,7 @@ def load_labels(
     there = bool(cache) and files.exists(cache)
     if not pattern:
         if there:
-            return read_cache(cache)
+            return read_cache(cache, num_classes)
         raise UserError(
             f"The label cache {cache} does not exist, and no records are named that could give the labels."
             if cache
@@ -164,9 +194,9 @@ def load_labels(
     source = files.identities(shards.list_shards(pattern)) if cache else None
     known = _source(cache) if there else None
     if known is not None and known == source:
-        return read_cache(cache)
-    labels = read_records(pattern, repeated, keys)
-    if there and known is None and (difference := _difference(read_cache(cache), labels)):
+        return read_cache(cache, num_classes)
+    labels = read_records(pattern, repeated, keys, num_classes)
+    if there and known is None and (difference := _difference(read_cache(cache, num_classes), labels)):
         raise UserError(
             f'The label cache {cache} and the records of "{pattern}" disagree: {difference}; leave one of the two out, '
             "or remove the cache."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from youtube8m_mod.commands.command import define_settings, run_command, settings
+from youtube8m_mod.commands.command import check_companions, define_settings, run_command, settings
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings, record_keys
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
@@ -40,6 +40,13 @@ _WITHOUT = (
     "segment_max_pred",
     "fill",
     "fill_empty",
+)
+
+# What only models are asked for, not files that they wrote.
+_OF_MODELS = (
+    *("video_train_dir", "checkpoint", "video_checkpoint", "node", "precision", "devices", "segment_label_ids_file"),
+    *("batch_size", "segment_batch_size", "group_megabytes", "skip_bad_records", "candidates", "missing_features"),
+    *("model_weights", "video_model_weights", "segment_shifts", "context", "context_reach"),
 )
 
 
@@ -73,12 +80,18 @@ def main(_: list[str]) -> None:
             "--train_dir with --input_data_pattern, or files of inference.py (--segment_predictions_file, "
             "--video_predictions_file, --submission_file), must name what is to be shown."
         )
+    check_companions({("train_dir",): _OF_MODELS})
     from youtube8m_mod.explore import page, truth
     from youtube8m_mod.explore.outputs import read_outputs
     from youtube8m_mod.formats.label_names import read_label_names
 
     page.drawing_library()  # Where it is missing, that is said before the work.
-    names = read_label_names(FLAGS.label_names) if FLAGS.label_names else {}
+    num_classes = described and described.num_classes
+    if FLAGS.train_dir:
+        from youtube8m_mod.training.run import Run
+
+        num_classes = Run.load(FLAGS.train_dir).model.num_classes
+    names = read_label_names(FLAGS.label_names, num_classes) if FLAGS.label_names else {}
     truths = read_truth(truth)
     options = {name: getattr(FLAGS, name) for name in _SHOWN}
     if FLAGS.train_dir:

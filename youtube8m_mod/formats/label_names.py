@@ -61,11 +61,13 @@ def read_table(text: str) -> tuple[Iterator[tuple[int, list[str]]], list[str] | 
 
     A header is a first line of several cells, or of one that is a known column's name.
     """
-    first = text.split("\n", 1)[0]
+    if text[:4].lower() == "sep=" and "\n" in text:  # What Excel is told the separator by.
+        text = "\n" + text.split("\n", 1)[1]
+    first = text.lstrip("\r\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        header = [cell.strip().lower() for cell in next(reader, [])]
+        header = [cell.strip().lower() for cell in next((row for row in reader if any(row)), [])]
     except csv.Error:
         return iter(()), None
     if not set(header) & {*_NAME_COLUMNS, *_INDEX_COLUMNS}:

@@ -39,6 +39,14 @@ class Outputs:
         paths = [files.absolute(path) for path in self._paths]
         if repeated := next((path for path in paths if paths.count(path) > 1), None):
             raise UserError(f"Each output needs a path of its own, got {repeated} for two of them.")
+        if folder := next((path for path in self._paths if path != self.timeline and files.is_dir(path)), None):
+            raise UserError(f"{folder} is a folder: an output needs the name of a file.")
+
+    def check_inputs(self, paths):
+        """Raises `UserError` where an output would take the place of one of the input files, some of them None."""
+        outputs = {files.absolute(path) for path in self._paths}
+        if taken := next((path for path in paths if path and files.absolute(path) in outputs), None):
+            raise UserError(f"An output would take the place of the input {taken}: name another one.")
 
     @property
     def of_segments(self):

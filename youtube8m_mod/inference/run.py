@@ -77,13 +77,14 @@ class Inference(InferenceOptions):
             max_bad_share=1,
             settings=self.reader,
         )
+        outputs.check_inputs([*reader.paths, self.segment_label_ids_file, self.label_names])
         of_videos = video_members(members, self.video_train_dir, self.video_checkpoint, self.video_model_weights)
         needs_scores = self.segment_exponent != 0 or not config.candidates or outputs.segment_predictions
         scores_segments = bool(outputs.of_segments and needs_scores) or outputs.embeds(SEGMENTS)
         _check_nodes(members, of_videos, scores_segments)
         context = self._context(outputs, scores_segments)
         self._check_embeddings(members, of_videos)
-        settings = settings_of(members) | {"precision": self.precision}
+        settings = settings_of(members) | {"precision": self.precision, "reader": dataclasses.asdict(self.reader)}
         video_scorer = segment_scorer = None
         if outputs.need_videos(config, context):
             check_alike([members[0], *of_videos])
@@ -162,7 +163,14 @@ class Inference(InferenceOptions):
 
     def _sample(self, segments, config):
         """Some examples of the input, in the form that a model's `predict` takes; none where there are none."""
-        reader = Reader(self.input_data_pattern, config, max_frames=MAX_FRAMES, skip_bad_records=True, max_bad_share=1)
+        reader = Reader(
+            self.input_data_pattern,
+            config,
+            max_frames=MAX_FRAMES,
+            skip_bad_records=True,
+            max_bad_share=1,
+            settings=self.reader,
+        )
         paths = [path for path in reader.paths if shards.size(path)][:1]
         batch = next(iter(reader.read(_SAMPLE, paths=paths).dataset), None) if paths else None
         if batch is None:

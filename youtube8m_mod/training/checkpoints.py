@@ -145,7 +145,7 @@ def restore_latest(
     """
 
     def restore(prefixes, state):
-        _restore(prefixes[-1], model, optimizer, carry_step, anew)
+        _restore(prefixes[-1], model, optimizer, carry_step, anew, state["step"])
         if len(prefixes) > 1:
             _assign(model, prefixes, anew=anew)
         return state
@@ -228,7 +228,7 @@ def _check_finite(name, variable, step):
         raise UserError(f"The {name} is not finite at step {step}: the checkpoint was not written.") from error
 
 
-def _restore(prefix, model, optimizer, carry_step, anew=None):
+def _restore(prefix, model, optimizer, carry_step, anew, step):
     targets = {"model": model_variables(model)}
     if optimizer is not None:
         targets["optimizer"] = optimizer_variables(model, optimizer)
@@ -250,7 +250,12 @@ def _restore(prefix, model, optimizer, carry_step, anew=None):
             file=sys.stderr,
         )
     named = {f"{kind}/{path}": variable for kind, variables in targets.items() for path, variable in variables.items()}
-    store.StoredVariables(prefix).check({path: variable.shape for path, variable in named.items()})
+    stored = store.StoredVariables(prefix)
+    if "optimizer" in targets and carry_step:
+        stored.check({"optimizer/step": ()})
+        if (found := int(stored.read("optimizer/step", ()))) not in (0, step):  # 0: it was never stepped.
+            raise UserError(f"its variables are those of step {found}.")
+    stored.check({path: variable.shape for path, variable in named.items()})
     for part in _parts(targets):
         status = tf.train.Checkpoint(**part).read(prefix, CHECKPOINT_OPTIONS)
         status.assert_existing_objects_matched().expect_partial()
