@@ -87,8 +87,10 @@ class Reader:
         self._examples = tf.function(
             functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),
             input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
         )
 
+    @tf.autograph.experimental.do_not_convert  # Its graphs have no Python of tensors; to look for it takes seconds.
     def read(
         self,
         batch_size: int,

@@ -37,7 +37,7 @@ class Scorer:
 
     def __init__(self, model: MOD, run: Run, reader: Reader, examples: int | None = None):
         self.model, self.run, self.reader, self.examples = model, run, reader, examples
-        self._function = tf.function(self._outputs, reduce_retracing=True)
+        self._function = tf.function(self._outputs, autograph=False, reduce_retracing=True)
         self.rated_videos = None
 
     def __call__(self) -> dict[str, float]:

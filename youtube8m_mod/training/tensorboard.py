@@ -26,8 +26,8 @@ class TensorBoardDetails(RunCallback):
     def __init__(self, every=10, validation=None):
         super().__init__()
         self.every, self.validation = every, validation
-        self._weights = tf.function(self._mixing_weights, reduce_retracing=True)
-        self._norms = tf.function(self._gradient_norms)
+        self._weights = tf.function(self._mixing_weights, autograph=False, reduce_retracing=True)
+        self._norms = tf.function(self._gradient_norms, autograph=False)
 
     def on_train_begin(self, logs=None):
         run = self.trainer.run
