@@ -1,6 +1,6 @@
 """How long do whole commands take, and how much memory, timed from outside, in one checkout and in another?
 
-    python -m benchmarks.commands --checkouts=<old>,<new> [--rows=start,inference,int8,demo,full] [--repeats=5] [--quick]
+    python -m benchmarks.commands --checkouts=<old>,<new> [--rows=start,inference] [--repeats=5] [--quick]
 
 * start: from the command `finetune.py` to the end of the first step, of `mod_nextvlad_tiny` and `mod_nextvlad`
 * inference: `nextvlad` at both levels on 1 and on 100 videos of 200 to 300 frames, and what that makes a second

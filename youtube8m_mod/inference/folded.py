@@ -160,23 +160,26 @@ class FoldedModel(tf.Module):
 
     def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Probabilities, float32 `(batch, C)`."""
-        given = [v if v is None else tf.convert_to_tensor(v) for v in (features, num_frames, present_frames)]
-        # For any number of examples from the start: the last batch, which is smaller, would be traced anew.
-        specs = [v if v is None else tf.TensorSpec([None, *v.shape[1:]], v.dtype) for v in given]
-        return self._probabilities.get_concrete_function(*specs, padded_frames)(*given, padded_frames)
+        return _of_any_batch(self._probabilities, features, num_frames, present_frames, padded_frames)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _probabilities(self, features, num_frames, present_frames, padded_frames):
         return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
 
-    @tf.function(reduce_retracing=True)
     def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """What `logits` gives, by a graph as `predict`."""
+        return _of_any_batch(self._traced_logits, features, num_frames, present_frames, padded_frames)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _traced_logits(self, features, num_frames, present_frames, padded_frames):
         return self.logits(features, num_frames, present_frames, padded_frames)
 
-    @tf.function(reduce_retracing=True)
     def predict_outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """What `outputs` gives, by a graph as `predict`."""
+        return _of_any_batch(self._traced_outputs, features, num_frames, present_frames, padded_frames)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _traced_outputs(self, features, num_frames, present_frames, padded_frames):
         return self.outputs(features, num_frames, present_frames, padded_frames)
 
     def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
@@ -260,6 +263,14 @@ class Int8Model(FoldedModel):
 
     def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         return self.logits(tf.convert_to_tensor(features), num_frames, present_frames, padded_frames)
+
+
+def _of_any_batch(function, *arguments):
+    """A traced method of a `FoldedModel`, traced for any number of examples: the last batch of a run is smaller."""
+    *arguments, padded_frames = arguments
+    given = [value if value is None else tf.convert_to_tensor(value) for value in arguments]
+    specs = [value if value is None else tf.TensorSpec([None, *value.shape[1:]], value.dtype) for value in given]
+    return function.get_concrete_function(*specs, padded_frames)(*given, padded_frames)
 
 
 def check_options(config, node, precision, classes):
