@@ -1,13 +1,20 @@
-"""How long do whole commands take, timed from outside, in one checkout and in another?
+"""How long do whole commands take, and how much memory, timed from outside, in one checkout and in another?
 
-    python -m benchmarks.commands --checkouts=<old>,<new> [--model=nextvlad] [--repeats=5] [--quick]
+    python -m benchmarks.commands --checkouts=<old>,<new> [--rows=start,inference] [--repeats=5] [--quick]
 
-Each checkout trains a video-level model for one step and finetunes it for one (their commands are the start of a
-training), then localises 100 videos of 200 to 300 frames with both. The checkouts take turns, so that a drifting
-machine touches all alike. Medians of seconds and of the peak of memory.
+* start: from the command `finetune.py` to the end of the first step, of `mod_nextvlad_tiny` and `mod_nextvlad`
+* inference: `nextvlad` at both levels on 1 and on 100 videos of 200 to 300 frames, and what that makes a second
+* int8: the same with 8-bit weights, which an earlier run converted, in the last checkout
+* demo: `python -m youtube8m_mod.demo`, once, in the last checkout
+* full: `mod_nextvlad` at both levels on 1 video, once; 16 GB of memory and 13 GB of disk
+
+The checkouts take turns, so that a drifting machine touches all alike, and read the same checkpoints, which the first
+makes: what they write is compared. Medians over repeats. All rows take some 20 minutes on two idle cores.
 """
 
 import argparse
+import filecmp
+import glob
 import os
 import statistics
 import subprocess
@@ -16,14 +23,17 @@ import tempfile
 import time
 
 from benchmarks import measure
+from benchmarks.startup import seconds_to_first_step
 from youtube8m_mod.errors import UserError, run_main
 from youtube8m_mod.miniature.composition import Settings
 from youtube8m_mod.miniature.writer import write_miniature
 
+ROWS = ("start", "inference", "int8", "demo", "full")
+
 
 def run(checkout, script, **flags):
-    """(seconds, peak GB) of a script of a checkout."""
-    command = [sys.executable, f"{checkout}/{script}", *(f"--{name}={value}" for name, value in flags.items())]
+    """(seconds, peak GB) of a script of a checkout, or of a module with `-m`."""
+    command = [sys.executable, *script.split(), *(f"--{name}={value}" for name, value in flags.items())]
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -38,85 +48,138 @@ def run(checkout, script, **flags):
     return seconds, usage.ru_maxrss * 1024 / 1e9  # Linux counts in kilobytes.
 
 
-def commands(checkout, folder, model, precisions):
-    """(case, function that runs it) of a checkout, in the order in which they need each other."""
-    pretrained, finetuned, data = f"{folder}/pretrained", f"{folder}/finetuned", f"{os.path.dirname(folder)}/data"
-    labelled, rated, videos = (f"{data}/{part}*.tfrecord" for part in ("train", "validate", "test"))
-    short = {"batch_size": 4, "max_steps": 1, "start_new_model": True}
-    yield (
-        "train.py, one step",
-        lambda: run(
+def in_turn(checkouts, repeats, function):
+    """[(median of seconds, median of peaks)] of `function(checkout, number of the repeat)` for each checkout."""
+    found = [[] for _ in checkouts]
+    for number in range(repeats):
+        for results, checkout in zip(found, checkouts):
+            results.append(function(checkout, number))
+    return [tuple(map(statistics.median, zip(*results))) for results in found]
+
+
+class Commands:
+    """The commands of the table, on data and checkpoints in a folder."""
+
+    def __init__(self, folder, checkouts, videos):
+        self.folder, self.checkouts = folder, checkouts
+        for name, count in (("data", videos), ("one", 1)):
+            size = Settings(train_videos=8, validate_videos=60, test_videos=count, min_frames=200, max_frames=300)
+            write_miniature(f"{folder}/{name}", size)
+
+    def first_step(self, checkout, model):
+        """Seconds, as `run`; the peak is not known: the command is ended."""
+        train_dir = f"{tempfile.mkdtemp(dir=self.folder)}/run"
+        return seconds_to_first_step(model, f"{self.folder}/data/validate*.tfrecord", train_dir, checkout), 0.0
+
+    def trained(self, model):
+        """The train_dir of a model that the first checkout trained for one step."""
+        train_dir = f"{self.folder}/{model}"
+        if not os.path.exists(train_dir):
+            run(
+                self.checkouts[0],
+                "train.py",
+                model=model,
+                train_data_pattern=f"{self.folder}/data/train*.tfrecord",
+                train_dir=train_dir,
+                rgb_eigenvalues="none",
+                batch_size=4,
+                max_steps=1,
+            )
+        return train_dir
+
+    def inference(self, checkout, model, data, precision="float32"):
+        """As `run`; the submission must be that of the first checkout."""
+        output = f"{self.folder}/{model}-{data}-{precision}-{self.checkouts.index(checkout)}.csv"
+        train_dir = self.trained(model)
+        result = run(
             checkout,
-            "train.py",
-            model=model,
-            train_data_pattern=labelled,
-            train_dir=pretrained,
-            rgb_eigenvalues="none",
-            **short,
-        ),
-    )
-    yield (
-        "finetune.py, one step",
-        lambda: run(
-            checkout,
-            "finetune.py",
-            train_data_pattern=rated,
-            pretrained_dir=pretrained,
-            train_dir=finetuned,
-            **short,
-        ),
-    )
-    for precision in precisions:
-        yield (
-            f"inference.py, {precision}",
-            lambda precision=precision: run(
-                checkout,
-                "inference.py",
-                train_dir=finetuned,
-                video_train_dir=pretrained,
-                input_data_pattern=videos,
-                output_file=f"{folder}/{precision}.csv",
-                precision=precision,
-            ),
+            "inference.py",
+            train_dir=train_dir,
+            video_train_dir=train_dir,
+            input_data_pattern=f"{self.folder}/{data}/test*.tfrecord",
+            output_file=output,
+            precision=precision,
         )
+        for other in glob.glob(f"{self.folder}/{model}-{data}-{precision}-*.csv"):
+            if not filecmp.cmp(output, other, shallow=False):
+                raise UserError(f"{checkout} writes another submission than another checkout: {output}, {other}.")
+        return result
+
+    def demo(self, checkout):
+        return run(checkout, "-m youtube8m_mod.demo", output_dir=f"{self.folder}/demo")
+
+
+def segments(folder):
+    """The number of 5-frame segments in the test videos of a miniature."""
+    import tensorflow as tf
+
+    total = 0
+    for record in tf.data.TFRecordDataset(glob.glob(f"{folder}/test*.tfrecord")):
+        lists = tf.train.SequenceExample.FromString(record.numpy()).feature_lists.feature_list
+        total += -(-len(lists["rgb"].feature) // 5)
+    return total
 
 
 def main(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.commands", description=__doc__.split("\n")[0])
     parser.add_argument("--checkouts", required=True, help="folders of checkouts, comma-separated")
-    parser.add_argument("--model", default="nextvlad")
-    parser.add_argument("--precisions", default="float32", help="of inference; those that all checkouts know")
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="once, the tiny model, few videos")
+    parser.add_argument("--quick", action="store_true", help="once, tiny models, few videos, no demo")
     settings = parser.parse_args(argv)
-    model, repeats, videos = ("nextvlad_tiny", 1, 4) if settings.quick else (settings.model, settings.repeats, 100)
+    chosen = settings.rows.split(",")
+    if unknown := [name for name in chosen if name not in ROWS]:
+        raise UserError(f"--rows must be of {', '.join(ROWS)}, got {unknown[0]}.")
+    models, full, repeats = ("mod_nextvlad_tiny", "mod_nextvlad"), "mod_nextvlad", settings.repeats
+    leaf, videos = "nextvlad", 100
+    if settings.quick:
+        models, full, repeats, leaf, videos = models[:1], "mod_nextvlad_tiny", 1, "nextvlad_tiny", 4
+        chosen = [name for name in chosen if name != "demo"]
     checkouts = [os.path.abspath(path) for path in settings.checkouts.split(",")]
-    rows = []
+    rows, notes = [], []
+
+    def add(case, used, results):
+        for checkout, (seconds, peak) in zip(used, results):
+            rows.append({"case": case, "checkout": os.path.basename(checkout), "seconds": seconds, "peak_gb": peak})
+            print(rows[-1], flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
-        size = Settings(train_videos=8, validate_videos=4, test_videos=videos, min_frames=200, max_frames=300)
-        write_miniature(f"{folder}/data", size)
-        cases = [
-            list(commands(path, f"{folder}/{number}", model, settings.precisions.split(",")))
-            for number, path in enumerate(checkouts)
-        ]
-        for number in range(len(checkouts)):
-            os.mkdir(f"{folder}/{number}")
-        for case in zip(*cases):
-            results = [[] for _ in checkouts]
-            for _ in range(repeats):
-                for found, (_, function) in zip(results, case):
-                    found.append(function())
-            for path, found in zip(checkouts, results):
-                seconds, peaks = zip(*found)
-                rows.append(
-                    {
-                        "case": f"{model}: {case[0][0]}",
-                        "checkout": os.path.basename(path),
-                        "seconds": statistics.median(seconds),
-                        "peak_gb": statistics.median(peaks),
-                    }
+        commands = Commands(folder, checkouts, videos)
+        if "start" in chosen:
+            for model in models:
+                add(
+                    f"finetune.py to the first step, {model}",
+                    checkouts,
+                    in_turn(checkouts, repeats, lambda checkout, _: commands.first_step(checkout, model)),  # noqa: B023
                 )
-    measure.show(rows)
+        for row, precision, used in (("inference", "float32", checkouts), ("int8", "int8", checkouts[-1:])):
+            if row not in chosen:
+                continue
+            if precision == "int8":
+                commands.inference(used[0], leaf, "one", precision)  # Converts the weights.
+            one, all_ = (
+                in_turn(
+                    used,
+                    repeats,
+                    lambda checkout, _: commands.inference(checkout, leaf, data, precision),  # noqa: B023
+                )
+                for data in ("one", "data")
+            )
+            add(f"inference.py, {leaf}, {precision}, 1 video", used, one)
+            add(f"inference.py, {leaf}, {precision}, {videos} videos", used, all_)
+            more = segments(f"{folder}/data") - segments(f"{folder}/one")
+            for checkout, (first, _), (whole, _) in zip(used, one, all_):
+                notes.append(
+                    f"{precision}, {os.path.basename(checkout)}: {more:,} segments more in {whole - first:.1f} s, "
+                    f"{more / max(whole - first, 1e-9):,.0f} a second."
+                )
+        if "demo" in chosen:
+            add("demo", checkouts[-1:], in_turn(checkouts[-1:], 1, lambda checkout, _: commands.demo(checkout)))
+        if "full" in chosen:
+            commands.trained(full)
+            results = in_turn(checkouts, 1, lambda checkout, _: commands.inference(checkout, full, "one"))
+            add(f"inference.py, {full}, 1 video", checkouts, results)
+    measure.show(rows, notes)
     return 0
 
 

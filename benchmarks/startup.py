@@ -23,10 +23,11 @@ from youtube8m_mod.miniature.writer import write_miniature
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def seconds_to_first_step(model, pattern, train_dir):
+def seconds_to_first_step(model, pattern, train_dir, checkout=ROOT):
+    """Seconds from the command to `placement.json`, which is written after the first step."""
     command = [
         sys.executable,
-        f"{ROOT}/finetune.py",
+        f"{checkout}/finetune.py",
         f"--model={model}",
         f"--train_data_pattern={pattern}",
         f"--train_dir={train_dir}",
@@ -36,7 +37,9 @@ def seconds_to_first_step(model, pattern, train_dir):
     ]
     started = time.monotonic()
     with open(f"{train_dir}.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=checkout, env=os.environ | {"PYTHONPATH": checkout}
+        )
     try:
         while not files.exists(f"{train_dir}/placement.json"):
             if process.poll() is not None:

@@ -1,5 +1,6 @@
 """What a command prints while it imports TensorFlow: its own words only, and what must be known."""
 
+import gc
 import os
 import re
 import signal
@@ -149,3 +150,14 @@ def test_onednn_is_switched_on_where_the_user_has_not_decided(monkeypatch, chose
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
     environment.prepare()
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == (chosen or ("1" if pays else None))
+
+
+@pytest.mark.parametrize("before, after", ((700, 50_000), (100_000, 100_000), (0, 0)))
+def test_the_collector_is_not_called_for_every_few_objects(before, after):
+    thresholds = gc.get_threshold()
+    try:
+        gc.set_threshold(before, 10, 10)  # 0: the user has switched it off.
+        environment.prepare()
+        assert gc.get_threshold() == (after, 10, 10)
+    finally:
+        gc.set_threshold(*thresholds)

@@ -6,6 +6,7 @@ the same variable, and only while TensorFlow is imported.
 """
 
 import contextlib
+import gc
 import importlib.abc
 import importlib.machinery
 import os
@@ -18,12 +19,17 @@ _LOG_LINE = re.compile(rb"([IWE])\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 _BANNER = b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR"
 _SEVERITIES = "IWE"  # F, what ends the process, is never hidden.
 _SECONDS = 10
+_YOUNG_OBJECTS = 50_000
 
 
 def prepare() -> None:
     """Call it before TensorFlow is imported; what the user has set in the environment stays as it is."""
     from youtube8m_mod import processor  # Not above: this file also runs by itself.
 
+    # Python's collector looks for cycles after every 700 objects: a tenth of the time in which TensorFlow is imported
+    # and a graph of a hundred thousand lasting objects is made.
+    if 0 < gc.get_threshold()[0] < _YOUNG_OBJECTS:
+        gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if processor.onednn_pays():
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

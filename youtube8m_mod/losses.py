@@ -47,6 +47,12 @@ def split_term_name(name: str) -> tuple[str, str]:
     return kind, path
 
 
+def moved_term_name(name: str, path: str) -> str:
+    """The name of a term of a node below the root, were its first ancestor there another: "1" or "" where none is."""
+    kind, own = split_term_name(name)
+    return term_name(kind, "/".join(filter(None, [path, *own.split("/")[1:]])))
+
+
 def distillation_term(
     output: NodeOutput,
     index: int,

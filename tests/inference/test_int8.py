@@ -53,6 +53,17 @@ def test_what_is_kept_is_of_one_checkpoint_and_one_choice(tmp_path):
     assert kept() and not kept() & first
 
 
+def test_the_mean_of_checkpoints(tmp_path):
+    for step in (1, 2):
+        save(tmp_path, trained_model(seed=step), step)
+    sample = arguments(trained_model(seed=1), [9, 4])
+    mean, last = (fold_int8(str(tmp_path), sample, checkpoint=name).predict(*sample) for name in ("average:2", "last"))
+    exact = fold_checkpoint(str(tmp_path), checkpoint="average:2").predict(*sample).numpy()
+    assert np.abs(mean.numpy() - exact).max() < 0.05
+    assert np.abs(mean - last).max() > 0.001
+    assert len([*tmp_path.glob("checkpoint-00000002/int8-*")]) == 2
+
+
 def test_a_sample_that_8_bits_change_is_refused(tmp_path, monkeypatch, capsys):
     model = tree_model("mixture")
     for step in (1, 2):

@@ -1,6 +1,7 @@
 """A run that was killed and started again is the run that was never interrupted."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -8,13 +9,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from benchmarks import kill_and_resume
 from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.errors import Stopped
-from youtube8m_mod.training import checkpoint_store
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 
@@ -155,3 +157,21 @@ def test_killed_before_the_first_checkpoint(data, tmp_path, eager):
     assert (tmp_path / "killed" / "run.json").exists() and not checkpoint_store.steps(tmp_path / "killed")
     tiny.trainer(data, tmp_path / "killed", tiny.run(max_steps=2)).train()
     tiny.assert_same(tiny.stored(tmp_path / "whole", 2), tiny.stored(tmp_path / "killed", 2))
+
+
+def test_what_a_checkpoint_overwrites_is_not_drawn(data, tmp_path, eager, monkeypatch):
+    tiny.trainer(data, tmp_path / "run", tiny.run(max_steps=1)).train()
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a number was drawn")
+
+    monkeypatch.setattr("keras.src.initializers.random_initializers.random.truncated_normal", refuse)
+    with pytest.raises(AssertionError, match="a number was drawn"):
+        tiny.trainer(data, tmp_path / "new", tiny.run(max_steps=1))
+    resumed = tiny.trainer(data, tmp_path / "run", tiny.run(max_steps=2))
+    started = tiny.trainer(
+        data, tmp_path / "next", dataclasses.replace(tiny.run(max_steps=1), started_from=f"{tmp_path}/run")
+    )
+    loaded, _ = checkpoints.load_model(f"{tmp_path}/run")
+    kernels = [model.root.hidden.kernel.numpy() for model in (resumed.model, started.model, loaded)]
+    assert np.abs(kernels[0]).min() > 0 and all(np.array_equal(kernel, kernels[0]) for kernel in kernels)

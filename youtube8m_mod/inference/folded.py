@@ -92,17 +92,15 @@ def fold_int8(train_dir, sample, node="", classes=None, segments=None, checkpoin
 
     Args:
         sample: arguments of `predict`: some examples on which a new leaf is held against float32.
-        node, classes, segments, checkpoint: see `fold_checkpoint`; a mean of several checkpoints has no place for them.
+        node, classes, segments, checkpoint: see `fold_checkpoint`; what is of the mean of several checkpoints is kept
+            beside the last of them.
 
     Raises:
         UserError: as `fold_checkpoint`, and where 8 bits change a probability of the sample too much.
     """
 
-    if checkpoint.startswith("average:"):
-        raise UserError(f"--precision=int8 takes the weights of one checkpoint, got --checkpoint={checkpoint}.")
-
     def make(run, segments, prefixes):
-        return Int8Model(run.model, segments, prefixes[0], sample, node, classes)
+        return Int8Model(run.model, segments, prefixes, sample, node, classes)
 
     try:
         return _of_checkpoint(train_dir, checkpoint, segments, (node, "float32", classes), make)
@@ -162,20 +160,26 @@ class FoldedModel(tf.Module):
 
     def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """Probabilities, float32 `(batch, C)`."""
-        return self._probabilities(features, num_frames, present_frames, padded_frames)
+        return _of_any_batch(self._probabilities, features, num_frames, present_frames, padded_frames)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def _probabilities(self, features, num_frames, present_frames, padded_frames):
         return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
 
-    @tf.function(autograph=False, reduce_retracing=True)
     def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """What `logits` gives, by a graph as `predict`."""
-        return self.logits(features, num_frames, present_frames, padded_frames)
+        return _of_any_batch(self._traced_logits, features, num_frames, present_frames, padded_frames)
 
     @tf.function(autograph=False, reduce_retracing=True)
+    def _traced_logits(self, features, num_frames, present_frames, padded_frames):
+        return self.logits(features, num_frames, present_frames, padded_frames)
+
     def predict_outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
         """What `outputs` gives, by a graph as `predict`."""
+        return _of_any_batch(self._traced_outputs, features, num_frames, present_frames, padded_frames)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def _traced_outputs(self, features, num_frames, present_frames, padded_frames):
         return self.outputs(features, num_frames, present_frames, padded_frames)
 
     def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
@@ -244,13 +248,13 @@ class FoldedModel(tf.Module):
 class Int8Model(FoldedModel):
     """A `FoldedModel` whose leaves have 8-bit weights; made by `fold_int8`."""
 
-    def __init__(self, config, segments, prefix, sample, node, classes):
+    def __init__(self, config, segments, prefixes, sample, node, classes):
         def sample_inputs():
             return self._inputs(*sample, self.frames)
 
-        leaves = Int8Leaves(prefix, config, segments, sample_inputs)
+        leaves = Int8Leaves(prefixes, config, segments, sample_inputs)
         super().__init__(
-            config, segments, checkpoint_weights(prefix), node, "float32", classes, Placement(), leaf=leaves
+            config, segments, checkpoint_weights(*prefixes), node, "float32", classes, Placement(), leaf=leaves
         )
 
     def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
@@ -259,6 +263,14 @@ class Int8Model(FoldedModel):
 
     def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
         return self.logits(tf.convert_to_tensor(features), num_frames, present_frames, padded_frames)
+
+
+def _of_any_batch(function, *arguments):
+    """A traced method of a `FoldedModel`, traced for any number of examples: the last batch of a run is smaller."""
+    *arguments, padded_frames = arguments
+    given = [value if value is None else tf.convert_to_tensor(value) for value in arguments]
+    specs = [value if value is None else tf.TensorSpec([None, *value.shape[1:]], value.dtype) for value in given]
+    return function.get_concrete_function(*specs, padded_frames)(*given, padded_frames)
 
 
 def check_options(config, node, precision, classes):

@@ -33,19 +33,21 @@ class Int8Leaves:
     """Makes the leaves of a `FoldedModel` with 8-bit weights, or takes those that an earlier run made.
 
     Args:
-        prefix: of the checkpoint that the weights come from.
+        prefixes: of the checkpoint that the weights come from, or of the several of which they are the means.
         config: its `ModelConfig`.
         segments: whether the leaves score segments.
         sample: a function that gives `Inputs` of some examples, on which a new leaf is held against float32.
     """
 
-    def __init__(self, prefix, config, segments, sample):
+    def __init__(self, prefixes, config, segments, sample):
         self.config, self.sample = config, sample
         self.frames = SEGMENT_FRAMES if segments else config.max_frames
         self._rows = _ROWS[segments]
-        self.folder = os.path.dirname(prefix)
-        with files.open_file(f"{prefix}.index", "rb") as file:  # It holds a checksum of every weight.
-            self.checkpoint = file.read()
+        self.folder = os.path.dirname(prefixes[-1])
+        self.checkpoint = b""  # Its index, which holds a checksum of every weight.
+        for prefix in prefixes:
+            with files.open_file(f"{prefix}.index", "rb") as file:
+                self.checkpoint += file.read()
 
     def __call__(self, config, weights, settings):
         """The leaf whose `Weights` these are, an `Int8Leaf`."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -86,15 +87,18 @@ class Inference(InferenceOptions):
         self._check_embeddings(members, of_videos)
         settings = settings_of(members) | {"precision": self.precision, "reader": dataclasses.asdict(self.reader)}
         video_scorer = segment_scorer = None
-        if outputs.need_videos(config, context):
-            check_alike([members[0], *of_videos])
-            settings |= settings_of(of_videos, "video_")
-            if load:
-                video_scorer = self._scorer(of_videos, segments=False)
+        # Reading and folding is work of one core a model.
+        with ThreadPoolExecutor(1 if self.precision == "int8" else 2) as threads:
+            if outputs.need_videos(config, context):
+                check_alike([members[0], *of_videos])
+                settings |= settings_of(of_videos, "video_")
+                if load:
+                    video_scorer = threads.submit(self._scorer, of_videos, segments=False)
+            if outputs.need_segments and load and scores_segments:
+                segment_scorer = threads.submit(self._scorer, members, segments=True, classes=class_ids)
+        video_scorer, segment_scorer = (scorer and scorer.result() for scorer in (video_scorer, segment_scorer))
         if outputs.need_segments and not scores_segments:
             segment_scorer = Ones(len(class_ids))
-        elif outputs.need_segments and load:
-            segment_scorer = self._scorer(members, segments=True, classes=class_ids)
         return Localizer(
             reader,
             class_ids,

@@ -15,6 +15,7 @@ from youtube8m_mod.metrics import GAP, PERR, HitAt1
 from youtube8m_mod.models.batch import ReplicaPart, as_batch, labels_of, without_texts
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
+from youtube8m_mod.models.traced_once import TracedOnce
 from youtube8m_mod.overrides import from_dict, to_dict
 from youtube8m_mod.tree import NodeOutput, Tensor
 
@@ -254,8 +255,9 @@ class MOD(keras.Model):
         scaled = self._scaled_frames(batch)
         labels = self._once_a_device(lambda: labels_of(batch))
         teacher = self._averaged_teacher(batch)
+        scored = TracedOnce(self.subtrees, self._scored_subtree)
         forwards = [
-            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index), share, teacher)
+            self._subtree_forward(scored, index, scaled(index), batch.get("num_frames"), labels(index), share, teacher)
             for index in range(len(self.subtrees))
         ]
         terms = {name: value for forward in forwards for name, value in forward.terms.items()}
@@ -267,14 +269,20 @@ class MOD(keras.Model):
         )
         return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
 
-    def _subtree_forward(self, index, frames, num_frames, labels, share, teacher):
+    def _scored_subtree(self, subtree, frames, num_frames, labels, label_weights, teacher):
+        """(`NodeOutput` of a subtree, its loss terms, named as if it were the first)."""
+        output = subtree(frames, num_frames, training=True)
+        terms = losses.tree_losses(output, labels, label_weights, self.recipe, self._path_of(0), teacher)
+        # Gradients of the losses come by the terms, those of the root by the logits alone.
+        return tf.nest.map_structure(tf.stop_gradient, output)._replace(logits=output.logits), terms
+
+    def _subtree_forward(self, scored, index, frames, num_frames, labels, share, teacher):
         """Forward pass and own losses of a subtree, under a tape of its own on its device."""
-        subtree = self.subtrees[index]
         with self.placement.subtree(index), tf.GradientTape() as tape:
-            output = subtree(frames, num_frames, training=True)
             if teacher is not None and self.config.branching:
                 teacher = teacher.children[index]
-            terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index), teacher)
+            output, terms = scored(index, frames, num_frames, *labels, teacher)
+            terms = {losses.moved_term_name(name, self._path_of(index)): value for name, value in terms.items()}
             terms |= self._l2_term(index)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
         return _Forward(output, terms, total, tape)
@@ -302,7 +310,8 @@ class MOD(keras.Model):
                 targets, weights = [forward.total], [tf.ones(())]
                 if logit_gradient is not None:
                     targets, weights = [*targets, forward.output.logits], [*weights, logit_gradient]
-                own_gradients = forward.tape.gradient(targets, variables, output_gradients=weights)
+                with keras.name_scope("gradient_tape"):  # The tape names its operations, but not a function's call.
+                    own_gradients = forward.tape.gradient(targets, variables, output_gradients=weights)
                 done[device] = [tf.group(own_gradients)]
             gradients += own_gradients
         return gradients

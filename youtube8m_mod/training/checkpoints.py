@@ -16,6 +16,7 @@ import tensorflow as tf
 from youtube8m_mod import files
 from youtube8m_mod.distribution.placement import CHECKPOINT_OPTIONS, Placement
 from youtube8m_mod.errors import UserError, first_line
+from youtube8m_mod.layers.initializers import overwritten
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.training import checkpoint_store as store
@@ -175,7 +176,8 @@ def load_model(
     run = Run.load(train_dir)
     store.chosen_steps(train_dir, checkpoint)
     check_memory(run.model, 1, 1, run.model.max_frames)
-    model = MOD.for_phase(run.model, run.phase, placement, precision or run.precision, run.seed, frames)
+    with overwritten():
+        model = MOD.for_phase(run.model, run.phase, placement, precision or run.precision, run.seed, frames)
     if checkpoint == store.LAST and not run.phase.ema_momentum:
         restore_latest(train_dir, model)
     else:

@@ -103,6 +103,7 @@ def _at_end(state, phase):
     return phase.max_steps is not None and state["step"] >= phase.max_steps
 
 
+@tf.autograph.experimental.do_not_convert
 def _joined(data, left_over, used, size):
     """`data`'s batches without the first `used` examples, after those of the batch `left_over`."""
     if used:

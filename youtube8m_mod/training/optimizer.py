@@ -80,40 +80,49 @@ class FusedAdam(keras.optimizers.Optimizer):
             super()._backend_update_step(grads, trainable_variables, scalars)
         else:
             # Keras sums over replicas even where there is one: all gradients to the default device and back.
-            found = {}
-            for gradient, variable in zip(grads, trainable_variables):
-                found[self._get_variable_index(variable)] = self._update(gradient, variable.value, scalars)
+            found = self._update(grads, [variable.value for variable in trainable_variables], scalars)
             for norms in self._norms:
                 norms.assign(found)
         self.beta_1_power.assign(self.beta_1_power * self.beta_1)
         self.beta_2_power.assign(self.beta_2_power * self.beta_2)
 
     def update_step(self, gradient, variable, scalars):
-        norm = self._update(gradient, variable, scalars)
-        norms, place = self._norm_places[self._get_variable_index(variable)]
+        ((index, norm),) = self._update([gradient], [variable], scalars).items()
+        norms, place = self._norm_places[index]
         norms.assign_one(place, norm)
 
-    def _update(self, gradient, variable, scalars):
-        """Updates a variable; returns the norm of its gradient."""
-        index = self._get_variable_index(variable)
+    def _update(self, gradients, variables, scalars):
+        """Updates variables; returns {index of a variable: norm of its gradient}."""
+        groups, found = {}, {}
+        for gradient, variable in zip(gradients, variables):
+            gradient = tf.cast(gradient, variable.dtype)
+            gradient.set_shape(variable.shape)  # The graph of a batch of unknown size does not know it.
+            groups.setdefault((variable.device, variable.dtype), []).append((gradient, variable))
+        for (device, _), pairs in groups.items():
+            with tf.device(device):  # Without the scope, gradients travel to the default device to be clipped.
+                found |= self._update_on_device(*zip(*pairs), scalars)
+        return found
+
+    def _update_on_device(self, gradients, variables, scalars):
+        # Constants once for all: a graph of hundreds of variables is made, and optimised, before the first step.
         learning_rate, beta_1_power, beta_2_power = scalars
-        gradient = tf.cast(gradient, variable.dtype)
-        gradient.set_shape(variable.shape)  # The graph of a batch of unknown size does not know it.
-        with tf.device(variable.device):  # Without the scope, gradients travel to the default device to be clipped.
-            norm = _norm(gradient)
+        settings = {
+            name: tf.constant(value, variables[0].dtype)
+            for name, value in (("beta1", self.beta_1), ("beta2", self.beta_2), ("epsilon", self.epsilon))
+        }
+        settings |= {"lr": tf.cast(learning_rate, variables[0].dtype)}
+        settings |= {"beta1_power": beta_1_power, "beta2_power": beta_2_power}
+        indices = [self._get_variable_index(variable) for variable in variables]
+        clipped, norms = self._clipped_and_norms(gradients)
+        for gradient, variable, index in zip(clipped, variables, indices):
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=self.first_moments[index].value.handle,
                 v=self.second_moments[index].value.handle,
-                beta1_power=beta_1_power,
-                beta2_power=beta_2_power,
-                lr=tf.cast(learning_rate, variable.dtype),
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
-                grad=self.clipped(gradient, norm),
+                grad=gradient,
+                **settings,
             )
-            return tf.cast(norm, tf.float32)
+        return {index: tf.cast(norm, tf.float32) for index, norm in zip(indices, norms)}
 
     @property
     def model_averages(self):
@@ -125,14 +134,29 @@ class FusedAdam(keras.optimizers.Optimizer):
         places = [self._norm_places[self._get_variable_index(variable)] for variable in variables]
         return tf.norm([norms.values[place] for norms, place in places])
 
-    def clipped(self, gradient, norm=None):
-        """The gradient, its norm (None: to be computed) brought down to `clip_norm` where it exceeds it."""
+    def clipped(self, gradients):
+        """The gradients, the norm of each brought down to `clip_norm` where it exceeds it."""
+        return self._clipped_and_norms(gradients)[0]
+
+    def _clipped_and_norms(self, gradients):
+        """(`clipped(gradients)`, their norms before); those of all small gradients are computed together."""
+        large = [number for number, gradient in enumerate(gradients) if gradient.shape.num_elements() >= _LARGE]
+        small = [number for number in range(len(gradients)) if number not in large]
+        norms, factors = {number: _norm(gradients[number]) for number in large}, {}
+        if small:
+            together = tf.sqrt(2 * tf.stack([tf.nn.l2_loss(gradients[number]) for number in small]))
+            norms |= zip(small, tf.unstack(together))
+            if self.clip_norm:
+                factors = dict(zip(small, tf.unstack(self.clip_norm / tf.maximum(together, self.clip_norm))))
+        clipped = [
+            gradient * factors[number] if number in factors else self._clipped_large(gradient, norms[number])
+            for number, gradient in enumerate(gradients)
+        ]
+        return clipped, [norms[number] for number in range(len(gradients))]
+
+    def _clipped_large(self, gradient, norm):
         if not self.clip_norm:
             return gradient
-        if norm is None:
-            norm = _norm(gradient)
-        if gradient.shape.num_elements() < _LARGE:
-            return gradient * (self.clip_norm / tf.maximum(norm, self.clip_norm))
         return tf.cond(norm > self.clip_norm, lambda: gradient * (self.clip_norm / norm), lambda: gradient)
 
     def get_config(self):

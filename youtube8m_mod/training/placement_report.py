@@ -20,6 +20,7 @@ _COLUMNS = {
     "activations": "activations (kB)",
 }
 _SAME_BUFFER = {"Identity", "IdentityN", "Reshape", "ExpandDims", "Squeeze", "StopGradient"}
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _NO_ACTIVATION = {"ReadVariableOp", "Const", "Placeholder", "VarHandleOp"}
 
 
@@ -95,13 +96,14 @@ def activation_bytes(graph):
     tensors = {}
     for operation in graph.get_operations():
         if is_backward(operation):
-            for tensor in map(_source, operation.inputs):
-                if not is_backward(tensor.op) and tensor.op.type not in _NO_ACTIVATION:
-                    tensors[tensor.ref()] = tensor
+            for calls, tensor in map(_source, operation.inputs):
+                outer = calls[0] if calls else tensor.op
+                if not is_backward(outer) and tensor.op.type not in _NO_ACTIVATION:
+                    tensors[(*(call.name for call in calls), tensor.name)] = outer.device, tensor
     devices = {}
-    for tensor in tensors.values():
-        if tensor.op.device and tensor.shape.is_fully_defined() and tensor.dtype.is_numpy_compatible:
-            name = device_name(tensor.op.device)
+    for device, tensor in tensors.values():
+        if device and tensor.shape.is_fully_defined() and tensor.dtype.is_numpy_compatible:
+            name = device_name(device)
             devices[name] = devices.get(name, 0) + _bytes(tensor)
     return devices
 
@@ -158,10 +160,18 @@ def _nothing():
 
 
 def _source(tensor):
-    """The tensor whose memory a tensor shares."""
+    """(calls of functions, outermost first, in which it is made; the tensor whose memory a tensor shares)."""
     while tensor.op.type in _SAME_BUFFER and tensor.op.inputs:
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
-    return tensor
+    call = tensor.op
+    if call.type not in _CALLS:
+        return (), tensor
+    body = call.graph._get_function(call.get_attr("f").name).graph
+    calls, inner = _source(body.outputs[tensor.value_index])
+    for argument, value in zip(body.inputs, call.inputs):
+        if not calls and inner is argument:
+            return _source(value)
+    return (call, *calls), inner
 
 
 def _bytes(value):

@@ -27,7 +27,7 @@ class TensorBoardDetails(RunCallback):
         super().__init__()
         self.every, self.validation = every, validation
         self._weights = tf.function(self._mixing_weights, autograph=False, reduce_retracing=True)
-        self._norms = tf.function(self._gradient_norms)
+        self._norms = tf.function(self._gradient_norms, autograph=False)
 
     def on_train_begin(self, logs=None):
         run = self.trainer.run
