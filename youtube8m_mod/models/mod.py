@@ -245,7 +245,8 @@ class MOD(keras.Model):
         """Loss terms of a batch, the gradients of their weighted sum, and the scores that they are losses of.
 
         Args:
-            batch: a dict with labels; see `as_batch`.
+            batch: a dict with labels; see `as_batch`. Where the recipe has a `teacher_weight`, with `teacher_logits`
+                `(batch, classes)` too.
             share: factor of the sum: of a replica, its share of the whole batch.
 
         Returns:
@@ -253,9 +254,12 @@ class MOD(keras.Model):
         """
         scaled = self._scaled_frames(batch)
         labels = self._once_a_device(lambda: labels_of(batch))
+        taught = self._once_a_device(lambda: self._teacher_logits(batch))
         teacher = self._averaged_teacher(batch)
         forwards = [
-            self._subtree_forward(index, scaled(index), batch.get("num_frames"), labels(index), share, teacher)
+            self._subtree_forward(
+                index, scaled(index), batch.get("num_frames"), labels(index), share, teacher, taught(index)
+            )
             for index in range(len(self.subtrees))
         ]
         terms = {name: value for forward in forwards for name, value in forward.terms.items()}
@@ -263,11 +267,11 @@ class MOD(keras.Model):
         if not self.config.branching:
             return terms, self._subtree_gradients(forwards, [None]), outputs[0]
         root_terms, root_gradients, logit_gradients, output = self._root_forward_and_gradients(
-            scaled(0), outputs, labels(0), share, teacher
+            scaled(0), outputs, labels(0), share, teacher, taught(0)
         )
         return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
 
-    def _subtree_forward(self, index, frames, num_frames, labels, share, teacher):
+    def _subtree_forward(self, index, frames, num_frames, labels, share, teacher, taught):
         """Forward pass and own losses of a subtree, under a tape of its own on its device."""
         subtree = self.subtrees[index]
         with self.placement.subtree(index), tf.GradientTape() as tape:
@@ -275,17 +279,21 @@ class MOD(keras.Model):
             if teacher is not None and self.config.branching:
                 teacher = teacher.children[index]
             terms = losses.tree_losses(output, *labels, self.recipe, self._path_of(index), teacher)
+            if taught is not None:
+                terms |= losses.teacher_losses(output, taught, labels[1], self.recipe, self._path_of(index))
             terms |= self._l2_term(index)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
         return _Forward(output, terms, total, tape)
 
-    def _root_forward_and_gradients(self, frames, outputs, labels, share, teacher):
+    def _root_forward_and_gradients(self, frames, outputs, labels, share, teacher, taught):
         """(loss terms, gradients of the root's mixing net, gradients of the subtrees' logits, `NodeOutput`)."""
         logits = [output.logits for output in outputs]
         with self.placement.root(), tf.GradientTape() as tape:
             tape.watch(logits)
             output = self.root.mix(frames, outputs, training=True)
             terms = losses.node_losses(output, *labels, self.recipe, teacher=teacher)
+            if taught is not None:
+                terms |= losses.teacher_losses(output, taught, labels[1], self.recipe, below=False)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
             variables = [variable.value for variable in self.root.mixing.trainable_variables]
             gradients, logit_gradients = tape.gradient(total, (variables, logits))
@@ -320,6 +328,14 @@ class MOD(keras.Model):
     def _distillation_factor(self):
         """The factor of the distillation's weight at this step; None where the recipe has no schedule."""
         return distillation.schedule(self.optimizer.iterations, self.recipe) if self.compiled else None
+
+    def _teacher_logits(self, batch):
+        """The logits of trained models that teach, `(batch, classes)`; None: not in the recipe."""
+        if not self.recipe.teacher_weight:
+            return None
+        if "teacher_logits" not in batch:
+            raise ValueError('teacher_weight needs a teacher: expected "teacher_logits" in the batch, got none.')
+        return batch["teacher_logits"]
 
     def _averaged_teacher(self, batch):
         """The `NodeOutput` of the root by the averages of the weights, as inference gives it; None: not in the recipe.
