@@ -278,6 +278,15 @@ def main(argv):
             }
         )
     )
+    for first, second in zip(*logs):
+        if first != second:
+            names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+            print(
+                f"error: the logs differ at step {first['step']} and {second['step']} in {', '.join(names)}: "
+                f"{[(first.get(name), second.get(name)) for name in names[:3]]}",
+                file=sys.stderr,
+            )
+            break
     if different:
         print(f"error: these tensors differ: {', '.join(different[:10])}", file=sys.stderr)
     return 0 if good else 1

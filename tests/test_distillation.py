@@ -217,3 +217,44 @@ def test_the_default_is_the_papers():
 def test_recipes_that_cannot_be(change):
     with pytest.raises(UserError, match=change.partition("=")[0]):
         phase_config("finetune", [change])
+
+
+def test_trained_models_teach_by_hand():
+    """Teacher (3/4, 1/4) at T = 2, student (1/2, 1/2): KL = 3/4 ln(3/2) + 1/4 ln(1/2), for every node of a tree."""
+    teacher = np.array([[2 * math.log(3), 0.0], [0.0, 0.0]], np.float32)
+    kl = (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2  # The second example agrees.
+    recipe = Recipe(teacher_weight=10.0, teacher_temperature=2.0, temperature=0)
+    nothing = np.zeros((2, 2), np.float32)
+    leaf = NodeOutput(nothing, nothing + 0.5)
+    output = NodeOutput(nothing, nothing + 0.5, nothing + 0.5, (leaf, leaf))
+    terms = losses.teacher_losses(output, teacher, None, recipe)
+    assert sorted(terms) == ["teacher", "teacher/0", "teacher/1"]
+    assert [float(value) for value in terms.values()] == pytest.approx([kl] * 3, rel=1e-4)
+    assert float(losses.total_loss(terms, recipe)) == pytest.approx(30 * kl, rel=1e-4)
+    assert float(losses.total_loss(terms, recipe, 0.5)) == pytest.approx(15 * kl, rel=1e-4)
+    assert list(losses.teacher_losses(output, teacher, None, recipe, below=False)) == ["teacher"]
+    assert float(losses.level_sums(terms, recipe)["teacher_level_1"]) == pytest.approx(2 * kl, rel=1e-4)
+
+
+def test_trained_models_teach_as_the_recipe_says():
+    weights = np.array([[1, 0, 1, 0, 0, 0]] * 4, np.float32)
+    binary = Recipe(teacher_weight=1.0, teacher_temperature=3.0, distillation="binary", distilled_classes="rated")
+    expected = distillation.binary_divergence(TEACHER[:, [0, 2]], STUDENT[:, [0, 2]], 3.0)
+    found = distillation.teaching_per_example(TEACHER, STUDENT, binary, weights)
+    np.testing.assert_allclose(array(found), array(expected), rtol=1e-5)
+    alike = Recipe(teacher_weight=1.0, standardized_logits=True)
+    np.testing.assert_allclose(array(distillation.teaching_per_example(5 * STUDENT + 1, STUDENT, alike)), 0, atol=1e-5)
+
+
+def test_terms_of_trained_models_are_named_where_they_teach():
+    names = [name for name in losses.term_names((2,), Recipe(teacher_weight=0.5)) if name.startswith("teacher")]
+    assert names == ["teacher", "teacher/0", "teacher/1"]
+    assert not any(name.startswith("teacher") for name in losses.term_names((2,), Recipe()))
+
+
+@pytest.mark.parametrize(
+    "field", [{"teacher_weight": -1.0}, {"teacher_temperature": 0.0}, {"teacher_weight": math.inf}]
+)
+def test_bad_weight_or_temperature_of_a_teacher(field):
+    with pytest.raises(UserError, match=f"{next(iter(field))} must be finite and"):
+        Recipe(**field)

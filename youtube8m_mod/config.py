@@ -127,6 +127,9 @@ class Recipe:
     distilled_classes: str = "all"  # "all", "rated", "unrated", "top:<m>" (the teacher's best), or numbers: "3,17".
     distillation_ramp_steps: int = 0  # The weight rises over so many steps.
     distillation_last_step: int | None = None  # No distillation from this step on; None: to the end.
+    # From trained models (--teacher) into every node, beside the distillation in the tree.
+    teacher_weight: float = 0.0  # lambda of it; 0: there is no teacher.
+    teacher_temperature: float = 1.0  # T of it.
     original_accidents: bool = False  # Train with the original's accidents too (docs/fidelity.md).
 
     def __post_init__(self):
@@ -139,6 +142,10 @@ class Recipe:
         for field in ("root_temperature", "root_distillation_weight"):
             if getattr(self, field) is not None and not 0 <= getattr(self, field) < math.inf:
                 raise UserError(f"{field} must be finite and not negative, got {getattr(self, field)}.")
+        if not 0 <= self.teacher_weight < math.inf:
+            raise UserError(f"teacher_weight must be finite and not negative, got {self.teacher_weight}.")
+        if not 0 < self.teacher_temperature < math.inf:
+            raise UserError(f"teacher_temperature must be finite and above 0, got {self.teacher_temperature}.")
         if self.distillation not in ("softmax", "binary", "relation"):
             raise UserError(f'distillation must be softmax, binary or relation, got "{self.distillation}".')
         if not re.fullmatch(r"all|rated|unrated|top:0*[1-9]\d*|\d+(,\d+)*", self.distilled_classes):

@@ -165,6 +165,27 @@ def distillation_per_example(
     return _DIVERGENCES[recipe.distillation](teacher, student, recipe.temperature_at(level), classes)
 
 
+def teaching_per_example(
+    teacher: Tensor, student: Tensor, recipe: Recipe, label_weights: Tensor | None = None
+) -> Tensor:
+    """D(z_o / T_o || z / T_o), what trained models teach a node, for each example and before its weight: `(batch,)`.
+
+    D is the recipe's divergence, T_o its `teacher_temperature`, and z_o = sum_m w_m z_m the mean of the logits of the
+    models m, which do not change. Offline distillation: G. Hinton et al., 2015, https://arxiv.org/abs/1503.02531, of an
+    ensemble whose logits are averaged.
+
+    Args:
+        teacher, student: logits `(batch, classes)` of the models and of the node.
+        recipe: a `Recipe`.
+        label_weights: `(batch, classes)`; see `chosen_classes`.
+    """
+    teacher = ops.stop_gradient(ops.cast(teacher, student.dtype))
+    classes = chosen_classes(recipe.distilled_classes, teacher, label_weights)
+    if recipe.standardized_logits:
+        teacher, student = standardized(teacher), standardized(student)
+    return _DIVERGENCES[recipe.distillation](teacher, student, recipe.teacher_temperature, classes)
+
+
 def schedule(step: Tensor, recipe: Recipe) -> Tensor | None:
     """The factor of all distillation weights at a step; None where it is always 1.
 

@@ -131,6 +131,34 @@ def tree_losses(
     return terms
 
 
+def teacher_losses(
+    output: NodeOutput,
+    teacher_logits: Tensor,
+    label_weights: Tensor | None = None,
+    recipe: Recipe = Recipe(),
+    path: str = "",
+    below: bool = True,
+) -> dict[str, Tensor]:
+    """What trained models teach a node and all below it: as the labels, they teach every node.
+
+    Args:
+        output: a `NodeOutput`.
+        teacher_logits: `(batch, classes)`, the mean logits of the models.
+        label_weights: `(batch, classes)`, 1 where a class was rated; None: all were.
+        recipe: a `Recipe`.
+        path: of the node in the tree.
+        below: False: the node alone.
+
+    Returns:
+        {"teacher/<path>": scalar}, means over the batch of `distillation.teaching_per_example`.
+    """
+    taught = distillation.teaching_per_example(teacher_logits, output.logits, recipe, label_weights)
+    terms = {term_name("teacher", path): ops.mean(taught)}
+    for index, child in enumerate(output.children if below else ()):
+        terms |= teacher_losses(child, teacher_logits, label_weights, recipe, child_path(path, index))
+    return terms
+
+
 def term_names(branching: Sequence[int], recipe: Recipe | None = None) -> list[str]:
     """Names of all loss terms of a tree, subtrees' L2 penalties among them.
 
@@ -145,11 +173,13 @@ def term_names(branching: Sequence[int], recipe: Recipe | None = None) -> list[s
     for level, paths in enumerate(levels[1:], 1):
         if recipe is None or recipe.temperature_at(level):
             names += [term_name("kl", path) for path in paths]
+    if recipe is None or recipe.teacher_weight:
+        names += [term_name("teacher", path) for paths in levels for path in paths]
     return names + [term_name("l2", path) for path in levels[1 if branching else 0]]
 
 
 def total_loss(terms: Mapping[str, Tensor], recipe: Recipe, distillation_factor: Tensor | None = None) -> Tensor:
-    """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6).
+    """The sum that is minimised: BCE + lambda KL + L2 over all nodes (Eq. 6), and what trained models teach them.
 
     Args:
         terms: {name: scalar}; see `node_losses`.
@@ -159,9 +189,10 @@ def total_loss(terms: Mapping[str, Tensor], recipe: Recipe, distillation_factor:
 
     def weighted(name, value):
         kind, path = split_term_name(name)
-        if kind != "kl":
+        if kind not in ("kl", "teacher"):
             return value
-        value = recipe.distillation_weight_at(level_of(path)) * value
+        weight = recipe.teacher_weight if kind == "teacher" else recipe.distillation_weight_at(level_of(path))
+        value = weight * value
         return value if distillation_factor is None else distillation_factor * value
 
     return sum(weighted(name, value) for name, value in terms.items())
@@ -171,8 +202,8 @@ def level_sums(terms: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]
     """What a log shows of the terms.
 
     Returns:
-        {"loss": their weighted sum, "bce_level_<n>" and "kl_level_<n>": sums over the nodes of a level, level 0 being
-        the root, the KL before its weight; "l2"}.
+        {"loss": their weighted sum, "bce_level_<n>", "kl_level_<n>", "teacher_level_<n>": sums over the nodes of a
+        level, level 0 being the root, the distillation before its weight; "l2"}.
     """
     sums = {"loss": total_loss(terms, recipe)}
     for name in sorted(terms, key=lambda name: (split_term_name(name)[0], level_of(split_term_name(name)[1]))):

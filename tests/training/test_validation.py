@@ -122,6 +122,27 @@ def test_a_checkpoint_is_written_for_the_best(data, tmp_path, eager):
     assert {4, 6} <= set(checkpoint_store.steps(tmp_path))
 
 
+def test_scores_are_the_same_to_the_last_digit_in_every_process(data, tmp_path):
+    """The first time that a process scores, before a smaller last batch has come, and later."""
+    run = tiny.run(max_steps=1, **TREE)
+    trainer = tiny.trainer(data, tmp_path, run, validation=held_out(data))
+    trainer.train()
+    scorers = [Scorer(trainer.model, run, trainer.validation.reader) for _ in range(2)]
+    assert scorers[0]() == scorers[0]() == scorers[1]()
+
+
+def test_a_kill_before_best_json_names_the_best(data, tmp_path, eager):
+    """Its checkpoint is there, best.json still names the one before, and nothing better comes."""
+    options = dict(checkpoint_steps=1, keep_checkpoints=1, validation=held_out(data, steps=1))
+    values = {1: 0.1, 2: 0.5, 3: 0.3}
+    tiny.trainer(data, tmp_path, tiny.run(max_steps=2), [Scores(values)], **options).train()
+    best = json.loads((tmp_path / "best.json").read_text())
+    (tmp_path / "best.json").write_text(json.dumps(best | {"step": 1}))
+    tiny.trainer(data, tmp_path, tiny.run(max_steps=3), [Scores(values)], **options).train()
+    assert json.loads((tmp_path / "best.json").read_text()) == best
+    assert checkpoint_store.steps(tmp_path) == [2, 3]
+
+
 def test_patience_stops_and_stays_stopped(data, tmp_path, eager):
     values = {1: 0.3, 2: 0.5, 3: 0.4, 4: 0.5, 5: 0.9}
     options = dict(validation=held_out(data, steps=1, patience=2))

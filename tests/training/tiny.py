@@ -48,12 +48,11 @@ def run(phase="pretrain", model=(), name="nextvlad_tiny", seed=0, **fields):
     return Run(config.model_config(name, [*MODEL, *model]), config.phase_config(phase, fields), seed)
 
 
-def trainer(data, train_dir, a_run, callbacks=(), validation=None, **options):
+def trainer(data, train_dir, a_run, callbacks=(), validation=None, teacher=None, **options):
     """A `Trainer` on the training videos, or in finetuning on the rated segments, of `data`."""
     pattern = f"{data}/{'validate' if a_run.phase.segments else 'train'}-*.tfrecord"
-    return Trainer(
-        a_run, str(train_dir), pattern, TrainingOptions(**{"log_steps": 3} | options), None, callbacks, validation
-    )
+    options = TrainingOptions(**{"log_steps": 3} | options)
+    return Trainer(a_run, str(train_dir), pattern, options, None, callbacks, validation, teacher)
 
 
 def stored(train_dir, step):

@@ -66,6 +66,13 @@ def define_training_flags(phase):
         "finetuning map, bce (default: root_gap, root_map).",
     )
     flags.DEFINE_integer("patience", None, "Stop after so many scores without a better one (default: never).")
+    flags.DEFINE_string(
+        "teacher",
+        None,
+        "Trained models that teach this one too: train_dirs, comma-separated, or a folder of them; their logits are "
+        "averaged (--set teacher_weight, default teacher_temperature squared).",
+    )
+    flags.DEFINE_string("teacher_checkpoint", "last", "Which checkpoint of them: last, best, a step, or average:<n>.")
     flags.DEFINE_list(
         "devices",
         None,
@@ -91,7 +98,16 @@ def define_training_flags(phase):
 def phase_overrides(phase, texts):
     """The phase with the flags and the --set texts that name its fields."""
     named = {name: FLAGS[name].value for name in _PHASE_FLAGS if FLAGS[name].value is not None}
-    return overrides.override(phase, [*named.items(), *texts], once=True)
+    phase = overrides.override(phase, [*named.items(), *texts], once=True)
+    if FLAGS.teacher is None:
+        if FLAGS["teacher_checkpoint"].present or phase.teacher_weight:
+            name = "teacher_weight" if phase.teacher_weight else "--teacher_checkpoint"
+            raise UserError(f"{name} belongs to --teacher, which is not given.")
+    elif not phase.teacher_weight:
+        if any(text.partition("=")[0].strip() == "teacher_weight" for text in texts):
+            raise UserError("--teacher needs a teacher_weight above 0, got 0.")
+        phase = overrides.override(phase, {"teacher_weight": phase.teacher_temperature**2})
+    return phase
 
 
 def training_options(**more):
@@ -131,7 +147,12 @@ def train(run, options):
     placing = {
         name: FLAGS[name].value for name in ("data_parallel", "logical_cpus", "logical_gpus", "logical_gpu_megabytes")
     } | {"devices": FLAGS.devices}
-    what = (run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placing, validation_options())
+    teaching = None
+    if FLAGS.teacher is not None:
+        from youtube8m_mod.inference.teacher import teachers
+
+        teaching = teachers(FLAGS.teacher, FLAGS.teacher_checkpoint, run)
+    what = (run, FLAGS.train_dir, FLAGS.train_data_pattern, options, placing, validation_options(), teaching)
     if not FLAGS.ray_address:
         if unused := [name for name in ("ray_workers", "max_restarts") if FLAGS[name].present]:
             raise UserError(f"--{unused[0]} belongs to --ray_address, which is not given.")
@@ -164,13 +185,13 @@ def _train_on_ray(supervised, address, workers, timeout, what):
     """`_train` in a process that is started again where a worker is lost."""
     from youtube8m_mod.distribution.ray_workers import RayWorkers
 
-    run, train_dir, pattern, options, placing, validation = what
+    options = what[3]
     if supervised.restarts:
         options = dataclasses.replace(options, start_new_model=False)
-    _train(RayWorkers(address, workers, timeout, supervised), run, train_dir, pattern, options, placing, validation)
+    _train(RayWorkers(address, workers, timeout, supervised), *what[:3], options, *what[4:])
 
 
-def _train(cluster, run, train_dir, pattern, options, placing, validation):
+def _train(cluster, run, train_dir, pattern, options, placing, validation, teaching):
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.processor import check_precision
     from youtube8m_mod.training.history import summary_table
@@ -179,7 +200,12 @@ def _train(cluster, run, train_dir, pattern, options, placing, validation):
     with cluster.guard() if cluster else contextlib.nullcontext():
         placement = make_placement(placing.pop("devices"), cluster=cluster, **placing)
         check_precision(run.precision)
-        trainer = Trainer(run, train_dir, pattern, options, placement, validation=validation)
+        teacher = None
+        if teaching:
+            from youtube8m_mod.inference.teacher import Teacher
+
+            teacher = Teacher(teaching, run.phase.segments)
+        trainer = Trainer(run, train_dir, pattern, options, placement, validation=validation, teacher=teacher)
         print(summary_table(trainer.train()))
 
 

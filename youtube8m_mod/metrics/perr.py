@@ -23,8 +23,17 @@ class PERR(keras.metrics.Mean):
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         labels, predictions, weights = rated(y_true, y_pred, sample_weight)
         count = ops.sum(ops.cast(labels > 0, "int32"), axis=1)
-        best, classes = ops.top_k(predictions, labels.shape[1])
-        first = ops.arange(labels.shape[1], dtype="int32") < count[:, None]
+        looked_at = _largest(count, labels.shape[1])
+        best, classes = ops.top_k(predictions, looked_at)
+        first = ops.arange(looked_at, dtype="int32") < count[:, None]
         hits = ops.logical_and(ops.logical_and(first, best > 0), ops.take_along_axis(labels, classes, axis=1) > 0)
         precision = ops.sum(ops.cast(hits, "float32"), axis=1) / ops.cast(ops.maximum(count, 1), "float32")
         super().update_state(precision, sample_weight=weights)
+
+
+def _largest(count, classes):
+    """The largest number of labels, or in a graph, where it is not known, that of the classes: sorting all is slow."""
+    try:
+        return min(max(int(ops.max(count)), 1), classes)
+    except TypeError:
+        return classes

@@ -246,7 +246,8 @@ class MOD(keras.Model):
         """Loss terms of a batch, the gradients of their weighted sum, and the scores that they are losses of.
 
         Args:
-            batch: a dict with labels; see `as_batch`.
+            batch: a dict with labels; see `as_batch`. Where the recipe has a `teacher_weight`, with `teacher_logits`
+                `(batch, classes)` too.
             share: factor of the sum: of a replica, its share of the whole batch.
 
         Returns:
@@ -254,10 +255,13 @@ class MOD(keras.Model):
         """
         scaled = self._scaled_frames(batch)
         labels = self._once_a_device(lambda: labels_of(batch))
+        taught = self._once_a_device(lambda: self._teacher_logits(batch))
         teacher = self._averaged_teacher(batch)
         scored = TracedOnce(self.subtrees, self._scored_subtree)
         forwards = [
-            self._subtree_forward(scored, index, scaled(index), batch.get("num_frames"), labels(index), share, teacher)
+            self._subtree_forward(
+                scored, index, scaled(index), batch.get("num_frames"), labels(index), share, teacher, taught(index)
+            )
             for index in range(len(self.subtrees))
         ]
         terms = {name: value for forward in forwards for name, value in forward.terms.items()}
@@ -265,35 +269,39 @@ class MOD(keras.Model):
         if not self.config.branching:
             return terms, self._subtree_gradients(forwards, [None]), outputs[0]
         root_terms, root_gradients, logit_gradients, output = self._root_forward_and_gradients(
-            scaled(0), outputs, labels(0), share, teacher
+            scaled(0), outputs, labels(0), share, teacher, taught(0)
         )
         return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
 
-    def _scored_subtree(self, subtree, frames, num_frames, labels, label_weights, teacher):
+    def _scored_subtree(self, subtree, frames, num_frames, labels, label_weights, teacher, taught):
         """(`NodeOutput` of a subtree, its loss terms, named as if it were the first)."""
-        output = subtree(frames, num_frames, training=True)
-        terms = losses.tree_losses(output, labels, label_weights, self.recipe, self._path_of(0), teacher)
+        output, path = subtree(frames, num_frames, training=True), self._path_of(0)
+        terms = losses.tree_losses(output, labels, label_weights, self.recipe, path, teacher)
+        if taught is not None:
+            terms |= losses.teacher_losses(output, taught, label_weights, self.recipe, path)
         # Gradients of the losses come by the terms, those of the root by the logits alone.
         return tf.nest.map_structure(tf.stop_gradient, output)._replace(logits=output.logits), terms
 
-    def _subtree_forward(self, scored, index, frames, num_frames, labels, share, teacher):
+    def _subtree_forward(self, scored, index, frames, num_frames, labels, share, teacher, taught):
         """Forward pass and own losses of a subtree, under a tape of its own on its device."""
         with self.placement.subtree(index), tf.GradientTape() as tape:
             if teacher is not None and self.config.branching:
                 teacher = teacher.children[index]
-            output, terms = scored(index, frames, num_frames, *labels, teacher)
+            output, terms = scored(index, frames, num_frames, *labels, teacher, taught)
             terms = {losses.moved_term_name(name, self._path_of(index)): value for name, value in terms.items()}
             terms |= self._l2_term(index)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
         return _Forward(output, terms, total, tape)
 
-    def _root_forward_and_gradients(self, frames, outputs, labels, share, teacher):
+    def _root_forward_and_gradients(self, frames, outputs, labels, share, teacher, taught):
         """(loss terms, gradients of the root's mixing net, gradients of the subtrees' logits, `NodeOutput`)."""
         logits = [output.logits for output in outputs]
         with self.placement.root(), tf.GradientTape() as tape:
             tape.watch(logits)
             output = self.root.mix(frames, outputs, training=True)
             terms = losses.node_losses(output, *labels, self.recipe, teacher=teacher)
+            if taught is not None:
+                terms |= losses.teacher_losses(output, taught, labels[1], self.recipe, below=False)
             total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
             variables = [variable.value for variable in self.root.mixing.trainable_variables]
             gradients, logit_gradients = tape.gradient(total, (variables, logits))
@@ -329,6 +337,14 @@ class MOD(keras.Model):
     def _distillation_factor(self):
         """The factor of the distillation's weight at this step; None where the recipe has no schedule."""
         return distillation.schedule(self.optimizer.iterations, self.recipe) if self.compiled else None
+
+    def _teacher_logits(self, batch):
+        """The logits of trained models that teach, `(batch, classes)`; None: not in the recipe."""
+        if not self.recipe.teacher_weight:
+            return None
+        if "teacher_logits" not in batch:
+            raise ValueError('teacher_weight needs a teacher: expected "teacher_logits" in the batch, got none.')
+        return batch["teacher_logits"]
 
     def _averaged_teacher(self, batch):
         """The `NodeOutput` of the root by the averages of the weights, as inference gives it; None: not in the recipe.

@@ -9,7 +9,12 @@ from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.terminal import format_table
 
-_SECTIONS = {"bce_level_": "bce/level_", "kl_level_": "kl/level_", "val_": "validation/"}
+_SECTIONS = {
+    "bce_level_": "bce/level_",
+    "kl_level_": "kl/level_",
+    "teacher_level_": "teacher/level_",
+    "val_": "validation/",
+}
 
 
 class Interval:

@@ -1,6 +1,7 @@
 """What a train_dir is a run of: run.json."""
 
 import dataclasses
+import itertools
 
 from youtube8m_mod import files
 from youtube8m_mod.config import ModelConfig, PhaseConfig
@@ -24,6 +25,8 @@ class Run:
         data_files: {absolute path of a training file: [bytes, time of the last change in ns]}; None: not known.
         classes: classes rated in the training segments, ascending; None in pretraining.
         new_classes: the run started from a model of another vocabulary: its classifiers were made anew.
+        teachers: models that teach this one, [[absolute train_dir, [[step, fingerprint] of each checkpoint]], ...];
+            None: there are none.
         freeze_trunk: only classifiers and mixing nets are trained.
     """
 
@@ -38,6 +41,7 @@ class Run:
     data_files: dict[str, list[int]] | None = None
     new_classes: bool = False
     freeze_trunk: bool = False
+    teachers: list[list] | None = None
 
     def __post_init__(self):
         if type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED:
@@ -57,6 +61,8 @@ class Run:
             isinstance(value, list) and [*map(type, value)] == [int, int] for value in (self.data_files or {}).values()
         ):
             raise UserError("data_files must hold bytes and time of each training file, or be null.")
+        if self.teachers is not None and not _are_teachers(self.teachers):
+            raise UserError("teachers must hold train_dir and checkpoints of each model that teaches, or be null.")
         classes = [] if self.classes is None else self.classes
         if not isinstance(classes, list) or not all(
             type(label) is int and 0 <= label < self.model.num_classes for label in classes
@@ -101,9 +107,37 @@ class Run:
         if places[0] != places[1]:
             found["started_from"] = earlier.started_from, self.started_from
         found = {name: values for name, values in found.items() if name not in _FREE_FIELDS}
+        if not found:
+            self._check_teachers(earlier, train_dir)
         if found:
             listed = ", ".join(f"{name} (there {old!r}, now {new!r})" for name, (old, new) in found.items())
             raise UserError(
                 f"{train_dir} holds a run of another configuration, it differs in {listed}; use another "
                 "--train_dir, or --start_new_model to begin anew."
             )
+
+    def _check_teachers(self, earlier, train_dir):
+        for old, new in itertools.zip_longest(earlier.teachers or (), self.teachers or ()):
+            if not (old and new and old[1] == new[1]):
+                raise UserError(
+                    f"{train_dir} holds a run that learns from {_teacher_name(old)}, now from {_teacher_name(new)}; "
+                    "use the same --teacher and --teacher_checkpoint, another --train_dir, or --start_new_model to "
+                    "begin anew."
+                )
+
+
+def _are_teachers(values):
+    def is_checkpoint(value):
+        return isinstance(value, list) and [*map(type, value)] == [int, str]
+
+    return isinstance(values, list) and all(
+        isinstance(value, list) and [*map(type, value)] == [str, list] and all(map(is_checkpoint, value[1]))
+        for value in values
+    )
+
+
+def _teacher_name(teacher):
+    if teacher is None:
+        return "no such model"
+    path, checkpoints = teacher
+    return f"step {', '.join(str(step) for step, _ in checkpoints)} of {path}"

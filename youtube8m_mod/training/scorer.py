@@ -37,8 +37,7 @@ class Scorer:
 
     def __init__(self, model: MOD, run: Run, reader: Reader, examples: int | None = None):
         self.model, self.run, self.reader, self.examples = model, run, reader, examples
-        self._function = tf.function(self._outputs, autograph=False, reduce_retracing=True)
-        self.rated_videos = None
+        self._graph = self.rated_videos = None
 
     def __call__(self) -> dict[str, float]:
         segments = self.run.phase.segments
@@ -70,6 +69,14 @@ class Scorer:
         for name, scorer in zip(SCORERS, scorers):
             scores |= {f"{name}_{metric}": value for metric, value in scorer.result().items()}
         return scores
+
+    def _function(self, batch):
+        """`_outputs` by one graph for batches of any size: the scores of two graphs may differ in the last digit, and
+        so would those of a resumed run and a whole one."""
+        if self._graph is None:
+            signature = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in batch.items()}
+            self._graph = tf.function(self._outputs, autograph=False, input_signature=[signature])
+        return self._graph(batch)
 
     def _outputs(self, batch):
         """(loss terms without L2, probabilities of the root, the first leaf and the average of the leaves)."""

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -79,6 +79,8 @@ class Trainer:
         options: `TrainingOptions`.
         placement: a `Placement`; None leaves it to TensorFlow.
         validation: `ValidationOptions`: what is scored on held-out records meanwhile; None: nothing.
+        teacher: a function of a batch that gives the logits `(batch, classes)` of trained models, from which the model
+            learns too (`teacher_weight` of the phase); it must give the same for the same batch. None: there is none.
         callbacks: Keras callbacks of your own, in this order after the run's log and before its checkpoints. Those that
             are a `RunCallback` know this trainer. Setting `model.stop_training` ends the run after the step, with a
             checkpoint.
@@ -100,11 +102,18 @@ class Trainer:
         placement: Placement | None = None,
         callbacks: Iterable[keras.callbacks.Callback] = (),
         validation: ValidationOptions | None = None,
+        teacher: Callable[[dict[str, tf.Tensor]], tf.Tensor] | None = None,
     ):
         self.run, self.train_dir, self.options = run, files.expand(train_dir), options
         if run.phase.num_epochs is None and run.phase.max_steps is None:
             raise UserError("Training needs an end: num_epochs or max_steps.")
         placement, phase = placement or Placement(), run.phase
+        if bool(teacher) != bool(phase.teacher_weight):
+            raise UserError(
+                "teacher_weight and models that teach (--teacher) belong together: expected both or neither, got "
+                f"{'a teacher' if teacher else 'none'} and teacher_weight {phase.teacher_weight:g}."
+            )
+        self.teacher = teacher
         placement.check_batch_size(phase.batch_size)
         if not placement.cluster:
             check_memory(run.model, 3, phase.batch_size, phase.frames(run.model))
@@ -199,7 +208,7 @@ class Trainer:
         state = self.state | {"interval": None}  # That of the batch: the step is yet to be taken.
         epoch, number, means, logs = None, 0, Interval({}), {}
         for batch in examples.batches(self.reader, self.run.phase, self.run.seed, state):
-            self.batch = batch
+            self.batch = batch | {"teacher_logits": self.teacher(batch)} if self.teacher else batch
             if state["epoch"] != epoch:
                 if number:
                     callbacks.on_epoch_end(epoch, means.averages())

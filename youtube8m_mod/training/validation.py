@@ -8,7 +8,7 @@ from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import ReaderSettings
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.training import checkpoints
+from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
@@ -160,6 +160,12 @@ class KeepBest(RunCallback):
     def __init__(self, validation: Validation):
         super().__init__()
         self.validation = validation
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        best, train_dir = self.validation.best, self.trainer.train_dir
+        # A kill may have come between the best checkpoint and the file that names it.
+        if best and best["step"] in checkpoint_store.steps(train_dir):
+            files.write_json(f"{train_dir}/{BEST}", best)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         best, step = self.validation.best, self.trainer.state["step"]
