@@ -284,7 +284,7 @@ _PAPER_PHASES = {
 PHASES = _PAPER_PHASES | {
     f"{name}_plus": dataclasses.replace(phase, name=f"{name}_plus", **BINARY) for name, phase in _PAPER_PHASES.items()
 }
-"""The paper's two phases, and both with `BINARY`, the recipe that did better here."""
+"""The paper's two phases, and both with `BINARY` (docs/distillation.md says what it brings)."""
 
 
 def model_config(name: str, overrides: Overrides = ()) -> ModelConfig:
