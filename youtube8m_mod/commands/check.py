@@ -8,6 +8,9 @@ those of the dataset, with a warning where they cannot be of the same kind. Exit
 problems.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from absl import flags
 
 from youtube8m_mod import files, terminal
@@ -21,7 +24,7 @@ FLAGS = flags.FLAGS
 _SHOWN = 20  # Problems and duplicates on the screen; the output file lists more.
 
 
-def define_flags():
+def define_flags() -> None:
     defaults = ModelConfig("check")
     flags.DEFINE_string("data_pattern", None, "Glob of TFRecords (comma-separated: several; of --dataset: all).")
     flags.DEFINE_list("feature_names", list(defaults.feature_names), "Names of the features.")
@@ -31,7 +34,7 @@ def define_flags():
     define_dataset_flags()
 
 
-def main(_):
+def main(_: list[str]) -> int:
     from youtube8m_mod.data.check import check
 
     given = dataset()
@@ -73,7 +76,7 @@ def main(_):
     return 1 if summary["bad"] or summary.get("duplicate_ids") else 0
 
 
-def feature_table(features, kind):
+def feature_table(features: Mapping[str, dict[str, Any]], kind: str) -> str:
     """The text of the statistics of features, those of the dataset below them."""
     from youtube8m_mod.data.feature_statistics import REFERENCE
 
@@ -93,5 +96,5 @@ def _flat(summary):
             yield key, value
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)

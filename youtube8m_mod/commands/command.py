@@ -2,6 +2,8 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any
 
 from absl import app, flags
 
@@ -9,7 +11,7 @@ from youtube8m_mod.commands.strict_flags import parse, tighten
 from youtube8m_mod.errors import UserError, run_main
 
 
-def run_command(main, define_flags):
+def run_command(main: Callable[[list[str]], int | None], define_flags: Callable[[], None]) -> None:
     """Defines the flags, parses the command line, runs `main(argv)` by `run_main`, and exits.
 
     `--help` shows the docstring of the module that `main` is in, and its flags.
@@ -20,7 +22,7 @@ def run_command(main, define_flags):
     app.run(lambda argv: run_main(main, argv), flags_parser=_parse)
 
 
-def define(define_flags):
+def define(define_flags: Callable[[], None]) -> list[str]:
     """Calls `define_flags()`; returns the names of the flags that are new, which are strict (see strict_flags.py)."""
     before = set(flags.FLAGS)
     define_flags()
@@ -38,7 +40,7 @@ def _parse(argv):
         sys.exit(1)
 
 
-def check_companions(companions):
+def check_companions(companions: Mapping[tuple[str, ...], Iterable[str]]) -> None:
     """Raises `UserError` where a flag was given that does nothing without another one.
 
     Args:
@@ -51,7 +53,7 @@ def check_companions(companions):
                 raise UserError(f"--{given} belongs to {owned}, which is not given.")
 
 
-def define_settings(cls, without=()):
+def define_settings(cls: type, without: Container[str] = ()) -> None:
     """Defines a flag for each `setting` of a dataclass, but those `without`."""
     for field in _settings(cls, without):
         default = None if field.default is dataclasses.MISSING else field.default
@@ -63,7 +65,7 @@ def define_settings(cls, without=()):
             define.get(field.type, flags.DEFINE_string)(field.name, default, text)
 
 
-def settings(cls, without=()):
+def settings(cls: type, without: Container[str] = ()) -> dict[str, Any]:
     """The values of those flags: keyword arguments of the dataclass."""
     return {field.name: flags.FLAGS[field.name].value for field in _settings(cls, without)}
 

@@ -13,13 +13,13 @@ from youtube8m_mod.commands.command import define_settings, run_command, setting
 from youtube8m_mod.errors import UserError
 
 
-def define_flags():
+def define_flags() -> None:
     from youtube8m_mod.data.convert import ConvertOptions
 
     define_settings(ConvertOptions)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     from youtube8m_mod import terminal
     from youtube8m_mod.data.convert import ConvertOptions, convert
 
@@ -36,5 +36,5 @@ def main(_):
     print(f"\n{dataset.folder}/dataset.json: features {sizes}; {dataset.num_classes:,} classes.")
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)

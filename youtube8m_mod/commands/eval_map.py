@@ -6,6 +6,8 @@ r"""Scores a submission against rated segments (MAP@K, Eq. 8), video predictions
 """
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -19,7 +21,7 @@ _OF_SUBMISSIONS = ("top_n", "mode", "plots", "label_cache", "label_names")
 _OF_FILES = (*_OF_SUBMISSIONS, "strict", "num_classes")
 
 
-def define_flags():
+def define_flags() -> None:
     flags.DEFINE_string("submission_file", None, "The submission (Class,Segments), plain or gzip.")
     flags.DEFINE_string("eval_data_pattern", None, "Glob of TFRecords with the ground truth.")
     flags.DEFINE_string(
@@ -53,7 +55,7 @@ def define_flags():
     define_dataset_flags(reads_features=False)
 
 
-def main(_):
+def main(_: list[str]) -> None:
     if FLAGS.train_dir:
         dataset(eval_data_pattern="validate")
         score_checkpoints()
@@ -80,7 +82,7 @@ def main(_):
         files.write_json(FLAGS.output_file, results)
 
 
-def check_places():
+def check_places() -> None:
     """Raises `UserError` where what is written would take the place of what is read."""
     from youtube8m_mod import files
 
@@ -95,7 +97,7 @@ def check_places():
             raise UserError(f"--{name} would take the place of a file of --eval_data_pattern, {FLAGS[name].value}.")
 
 
-def score_checkpoints():
+def score_checkpoints() -> None:
     """Scores the checkpoints of a training; with --watch each new one."""
     if given := [name for name in _OF_FILES if FLAGS[name].present]:
         raise UserError(f"--{given[0]} belongs to --submission_file, which does not go with --train_dir.")
@@ -119,7 +121,7 @@ def score_checkpoints():
     print(format_table(rows))
 
 
-def score_submission():
+def score_submission() -> dict[str, Any]:
     """Prints the tables of a submission and returns its JSON."""
     from youtube8m_mod.evaluation import mean_average_precision, rated_labels, summary
     from youtube8m_mod.formats.label_names import read_label_names
@@ -158,7 +160,7 @@ def score_submission():
     return summary.map_json(result, names, rated)
 
 
-def score_videos():
+def score_videos() -> dict[str, Any]:
     """Prints the scores of video predictions and returns them."""
     import dataclasses
 
@@ -179,7 +181,7 @@ def score_videos():
     return dataclasses.asdict(scores)
 
 
-def warn_of_repeated(sentences):
+def warn_of_repeated(sentences: Sequence[str] | None) -> None:
     """Warns of what was listed twice and counted once."""
     for sentence in (sentences or ())[:_SHOWN]:
         warn(f"{sentence[:-1]}; the first counts.")
@@ -187,9 +189,9 @@ def warn_of_repeated(sentences):
         warn(f"... and {len(sentences) - _SHOWN:,} more that are listed twice.")
 
 
-def warn(text):
+def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)

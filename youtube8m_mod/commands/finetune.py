@@ -4,6 +4,8 @@ r"""Finetunes a pretrained model on rated 5-frame segments, or trains one on the
         --train_dir=runs/finetune
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from youtube8m_mod import config, overrides
@@ -18,10 +20,11 @@ from youtube8m_mod.commands.train import (
     train,
     training_options,
 )
+from youtube8m_mod.data.dataset import Dataset
 from youtube8m_mod.errors import UserError
 
 
-def main(_):
+def main(_: list[str]) -> int:
     from youtube8m_mod.training.run import Run
 
     check_training_data()
@@ -69,12 +72,14 @@ def main(_):
     return train(run, training_options(eigenvalues=eigenvalues, pretrained_checkpoint=FLAGS.checkpoint))
 
 
-def given_fields(model, given):
+def given_fields(model: config.ModelConfig, given: Dataset) -> config.ModelConfig:
     """The `ModelConfig` with what a `Dataset` says of its records."""
     return overrides.override(model, given.model_fields())
 
 
-def vocabulary_of(model, given, texts, pretrained_dir):
+def vocabulary_of(
+    model: config.ModelConfig, given: Dataset | None, texts: Sequence[str], pretrained_dir: str
+) -> config.ModelConfig:
     """The pretrained `ModelConfig` with the size of another vocabulary."""
     other = [text for text in texts if text.partition("=")[0] != "num_classes"]
     if other:
@@ -83,7 +88,7 @@ def vocabulary_of(model, given, texts, pretrained_dir):
     return overrides.override(model, [*size, *texts], once=True)
 
 
-def define_flags():
+def define_flags() -> None:
     define_training_flags(config.PHASES["finetune"])
     flags.DEFINE_bool(
         "new_classes",
@@ -98,5 +103,5 @@ def define_flags():
     )
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)

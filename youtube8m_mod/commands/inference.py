@@ -28,7 +28,7 @@ _COMPANIONS = {
 }
 
 
-def define_flags():
+def define_flags() -> None:
     define_settings(InferenceOptions)
     define_dataset_flags()
     flags.DEFINE_list("devices", None, "Devices of the subtrees (default: all GPUs, without any the CPU).")
@@ -40,7 +40,7 @@ def define_flags():
     flags.DEFINE_float("worker_timeout", 60, "Seconds without an answer after which a node of Ray is lost.")
 
 
-def main(_):
+def main(_: list[str]) -> None:
     if given := dataset(input_data_pattern="test"):
         FLAGS.set_default("segment_label_ids_file", given.path(given.segment_classes))
         if FLAGS.timeline_file:
@@ -71,5 +71,5 @@ def main(_):
     report_counts(inference.run(pool))
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)

@@ -7,7 +7,7 @@ from absl import flags
 from youtube8m_mod.errors import UserError
 
 
-def tighten(flag):
+def tighten(flag: flags.Flag) -> None:
     """Makes a flag refuse a second, different value, an empty one, and the next flag in place of one.
 
     In its values `~` is the home folder, as a shell has it only at the beginning of a word.
@@ -25,7 +25,7 @@ def tighten(flag):
     flag.parse = parse_strictly
 
 
-def parse(argv):
+def parse(argv: list[str]) -> list[str]:
     """Parses a command line; raises `UserError` for what is wrong with it, what is left over included."""
     try:
         rest = flags.FLAGS(argv)

@@ -8,6 +8,8 @@ import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -15,6 +17,11 @@ from youtube8m_mod import config, overrides, processes
 from youtube8m_mod.commands.command import check_companions, run_command
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.errors import UserError
+
+if TYPE_CHECKING:
+    from youtube8m_mod.training.run import Run
+    from youtube8m_mod.training.trainer import TrainingOptions
+    from youtube8m_mod.training.validation import ValidationOptions
 
 FLAGS = flags.FLAGS
 _PHASE_FLAGS = {
@@ -28,7 +35,7 @@ _PHASE_FLAGS = {
 }
 
 
-def define_training_flags(phase):
+def define_training_flags(phase: config.PhaseConfig) -> None:
     """The flags that both training scripts have; None means the phase's default."""
     flags.DEFINE_string("train_data_pattern", None, "Glob of training TFRecords (comma-separated: several).")
     define_dataset_flags()
@@ -95,7 +102,7 @@ def define_training_flags(phase):
     flags.DEFINE_bool("accept_changed_data", False, "Go on with other training files than the run began with.")
 
 
-def phase_overrides(phase, texts):
+def phase_overrides(phase: config.PhaseConfig, texts: Sequence[str]) -> config.PhaseConfig:
     """The phase with the flags and the --set texts that name its fields."""
     named = {name: FLAGS[name].value for name in _PHASE_FLAGS if FLAGS[name].value is not None}
     phase = overrides.override(phase, [*named.items(), *texts], once=True)
@@ -110,7 +117,7 @@ def phase_overrides(phase, texts):
     return phase
 
 
-def training_options(**more):
+def training_options(**more: Any) -> "TrainingOptions":
     from youtube8m_mod.training.trainer import TrainingOptions
 
     names = (
@@ -124,7 +131,7 @@ def training_options(**more):
     return TrainingOptions(**{name: getattr(FLAGS, name) for name in names}, reader=reader_settings(), **more)
 
 
-def validation_options():
+def validation_options() -> "ValidationOptions | None":
     """The `ValidationOptions` of the flags; None without --eval_data_pattern."""
     from youtube8m_mod.training.validation import ValidationOptions
 
@@ -139,7 +146,7 @@ def validation_options():
     )
 
 
-def train(run, options):
+def train(run: "Run", options: "TrainingOptions") -> int:
     """Trains and prints the closing table; returns the exit code."""
     if FLAGS.max_restarts < 0:
         raise UserError(f"--max_restarts must be at least 0, got {FLAGS.max_restarts}.")
@@ -209,14 +216,14 @@ def _train(cluster, run, train_dir, pattern, options, placing, validation, teach
         print(summary_table(trainer.train()))
 
 
-def check_training_data():
+def check_training_data() -> None:
     """Raises `UserError` where no flag names the training records."""
     dataset(train_data_pattern="train")
     if not FLAGS.train_data_pattern:
         raise UserError("--train_data_pattern, or --dataset in its place, must name the training records.")
 
 
-def new_model(texts):
+def new_model(texts: Sequence[str]) -> tuple[config.ModelConfig, str | None]:
     """(`ModelConfig` of the flags and the --set texts that name its fields, path of the eigenvalues or None)."""
     given = dataset()
     model = overrides.override(
@@ -249,7 +256,7 @@ def new_model(texts):
     return model, None
 
 
-def main(_):
+def main(_: list[str]) -> int:
     from youtube8m_mod.training.run import Run
 
     check_training_data()
@@ -260,9 +267,9 @@ def main(_):
     return train(run, training_options(eigenvalues=eigenvalues))
 
 
-def define_flags():
+def define_flags() -> None:
     define_training_flags(config.PHASES["pretrain"])
 
 
-def run():
+def run() -> None:
     run_command(main, define_flags)

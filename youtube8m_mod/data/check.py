@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
+from typing import Any
 
 import numpy as np
 
 from youtube8m_mod import terminal
-from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
 from youtube8m_mod.data import records, shards
 
 _BATCH = 64
@@ -14,7 +15,7 @@ _OPEN_FILES = 16
 _KEPT = 1000  # Problems and duplicates that are listed.
 
 
-def check(pattern, config, settings=None):
+def check(pattern: str, config: ModelConfig, settings: records.ReaderSettings | None = None) -> dict[str, Any]:
     """Reads everything that matches `pattern`.
 
     Args:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class ConvertOptions:
     )
 
 
-def convert(options):
+def convert(options: ConvertOptions) -> tuple[Dataset, list[dict[str, Any]]]:
     """Writes shards, vocabulary and dataset.json; continues where an interrupted call with the same options stopped.
 
     Returns:

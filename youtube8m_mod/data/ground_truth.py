@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,12 @@ from youtube8m_mod.data.video_ids import escape_id
 from youtube8m_mod.errors import UserError
 
 
-def rated_segments(pattern, repeated=None, keys=None, num_classes=None):
+def rated_segments(
+    pattern: str,
+    repeated: list[str] | None = None,
+    keys: records.RecordKeys | None = None,
+    num_classes: int | None = None,
+) -> Iterator[tuple[bytes, list[int], list[int], list[float]]]:
     """Yields (video id, starts, classes, scores float) of every video, as lists, in the records' order.
 
     Ids are bytes as outputs write them (video_ids.py); ratings of more than 5 s stand there once for each 5 s.
@@ -40,7 +46,12 @@ def rated_segments(pattern, repeated=None, keys=None, num_classes=None):
         yield video_id, *(list(values) for values in ratings(context, names))
 
 
-def video_labels(pattern, repeated=None, keys=None, num_classes=None):
+def video_labels(
+    pattern: str,
+    repeated: list[str] | None = None,
+    keys: records.RecordKeys | None = None,
+    num_classes: int | None = None,
+) -> Iterator[tuple[bytes, np.ndarray]]:
     """Yields (video id, labels int64 (n,)) of every video, each label once, in the records' order.
 
     Args:
@@ -57,7 +68,7 @@ def video_labels(pattern, repeated=None, keys=None, num_classes=None):
         yield video_id, np.unique(np.array(labels, np.int64))
 
 
-def places(paths, video_id):
+def places(paths: Iterable[str], video_id: bytes) -> list[str]:
     """Where an id (bytes, as outputs write it) stands in some files: "<path>, record <number>" of each that has it."""
     found = []
     for path in paths:

@@ -3,12 +3,14 @@
 import csv
 import io
 import sys
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data.records import LAST_SEGMENT_START
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.files import Path
 from youtube8m_mod.formats.label_names import read_text
 
 _MOST_PIECES = 10_000  # Of a segment: 14 hours.
@@ -16,7 +18,7 @@ _LARGEST_VOCABULARY = 1_000_000
 _ALIASES = {"video_id": "id", "video": "id", "label_name": "label", "labels": "label", "class": "label"}
 
 
-def read_labels(path):
+def read_labels(path: Path) -> dict[str, list[str]]:
     """{id: list of label texts} of a table with the columns `id` and `label`: a row a label, or several in a cell.
 
     Several labels in one cell are separated by `;` or `|`. An id without a label has an empty cell.
@@ -29,7 +31,9 @@ def read_labels(path):
     return labels
 
 
-def read_segments(path, late=None):
+def read_segments(
+    path: Path, late: list[tuple[str, str, int]] | None = None
+) -> dict[str, list[tuple[int, str, float]]]:
     """{id: list of (start second, label text, score)} of a table `id, start, label[, end][, score]`.
 
     A segment of more than 5 s counts for each 5 s therein; a row without score is a positive rating, and of scores
@@ -73,7 +77,11 @@ def read_segments(path, late=None):
     return segments
 
 
-def vocabulary(labels, segments, names=None):
+def vocabulary(
+    labels: Mapping[str, Sequence[str]],
+    segments: Mapping[str, Sequence[tuple[int, str, float]]],
+    names: dict[int, str] | None = None,
+) -> tuple[dict[int, str], Callable[[str], int | None]]:
     """Names of the classes, in order.
 
     Args:

@@ -3,13 +3,18 @@
 import ntpath
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from youtube8m_mod.data import feature_files, label_tables, records
-from youtube8m_mod.data.dataset import PARTITIONS
+from youtube8m_mod.data.dataset import PARTITIONS, Dataset
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.label_names import read_label_names
+
+if TYPE_CHECKING:
+    from youtube8m_mod.data.convert import ConvertOptions
 
 FEATURE = "features"  # Name of the one feature of files that name none.
 _LISTED = 5  # Of many mismatches so many are named.
@@ -36,7 +41,7 @@ class OwnVideos:
         UserError: naming what does not fit together.
     """
 
-    def __init__(self, options, like):
+    def __init__(self, options: "ConvertOptions", like: Dataset | None):
         self.options, self.like = options, like
         self.sources = _sources(options.features)
         self.ids = sorted(set().union(*self.sources.values()))
@@ -48,7 +53,7 @@ class OwnVideos:
         self._number_labels()
         self.parts = _split(self.ids, options.split, options.seed)
 
-    def read(self, video_id):
+    def read(self, video_id: str) -> dict[str, np.ndarray]:
         """{feature: uint8 or float32 (frames, size)} of a video, of the features that it has."""
         found = {}
         for name, paths in self.sources.items():
@@ -66,7 +71,7 @@ class OwnVideos:
             raise UserError(f'The features of video "{video_id}" must have as many frames each, got {listed}.')
         return found
 
-    def frames(self, video_id):
+    def frames(self, video_id: str) -> int:
         """Seconds of a video."""
         return len(next(iter(self.read(video_id).values())))
 
@@ -152,7 +157,7 @@ class OwnVideos:
                 [f"{len(longer):,} rated segments ({shown}) start after {last}: training and validation leave them out"]
             )
 
-    def warn_of_past_end(self, frames):
+    def warn_of_past_end(self, frames: Mapping[str, int]) -> None:
         """Tells of ratings that start behind the end of their video, of which only zeros can be read.
 
         Args:
@@ -207,12 +212,12 @@ def _stem(name):
     return stem if ending[1:].lower() in _ENDINGS else base
 
 
-def listed(names):
+def listed(names: Sequence[str]) -> str:
     """The first of some names."""
     return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
 
 
-def warn(sentences):
+def warn(sentences: Iterable[str]) -> None:
     """Tells sentences on stderr."""
     for sentence in sentences:
         print(f"warning: {sentence}.", file=sys.stderr)

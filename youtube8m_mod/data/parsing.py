@@ -4,6 +4,9 @@
 on many records at once: values of all records lie one after the other, and row splits say whose they are.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from youtube8m_mod.config import SEGMENT_FRAMES
@@ -11,7 +14,7 @@ from youtube8m_mod.data import records
 from youtube8m_mod.data.ratings import GRADED_POSITIVE, MOST_PIECES
 
 
-def fields(serialized, spec):
+def fields(serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec) -> dict[str, Any]:
     """Takes records apart.
 
     Args:
@@ -172,7 +175,7 @@ def _filled(features, splits, spec):
     return filled_features, filled_splits, tf.reduce_any(missing, axis=0)
 
 
-def videos(parsed, spec, max_frames):
+def videos(parsed: dict[str, Any], spec: records.RecordSpec, max_frames: int) -> dict[str, tf.Tensor]:
     """The records as a batch of videos; see the batch in reader.py."""
     frames = tf.RaggedTensor.from_row_splits(_rows(parsed["features"], spec), parsed["splits"], validate=False)
     count = frames.nrows()
@@ -188,7 +191,7 @@ def videos(parsed, spec, max_frames):
     }
 
 
-def segments(parsed, spec):
+def segments(parsed: dict[str, Any], spec: records.RecordSpec) -> dict[str, tf.Tensor]:
     """The rated segments of the records as a batch; see the batch in reader.py.
 
     Segments of a video stand in order of first appearance; of a (segment, class) that was rated twice the last rating
@@ -221,7 +224,7 @@ def segments(parsed, spec):
     }
 
 
-def nothing(spec, max_frames):
+def nothing(spec: records.RecordSpec, max_frames: int) -> dict[str, tf.Tensor]:
     """A batch of no examples."""
     batch = {
         "ids": tf.zeros([0], tf.string),

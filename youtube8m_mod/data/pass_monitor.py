@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.data import parsing, shards, validation
-from youtube8m_mod.data.records import LAST_SEGMENT_START, MAX_FRAMES
+from youtube8m_mod.data.records import LAST_SEGMENT_START, MAX_FRAMES, RecordSpec
 from youtube8m_mod.errors import UserError
 
 _JUDGED_RECORDS = 1000  # The share of bad records is judged from so many records on; at the end of a pass in any case.
@@ -40,7 +40,7 @@ class Counts:
     damaged: list = dataclasses.field(default_factory=list)  # (records, bytes before the damage, bytes from it on).
 
     @property
-    def lost(self):
+    def lost(self) -> int:
         """About how many records stand behind damage in their files, where nothing can be read: by the bytes there.
 
         The record that is damaged is not among them: it is one of the bad ones.
@@ -51,7 +51,7 @@ class Counts:
             total += max(round(left * records / size) - 1, 0) if size else 0
         return total
 
-    def summary(self):
+    def summary(self) -> str:
         """A sentence for each thing worth telling; "" where there is none."""
         sentences = []
         if self.bad:
@@ -81,7 +81,7 @@ class Counts:
             sentences.append(f"Videos that lack a feature, which was filled in: {self.filled:,}.")
         return " ".join(sentences)
 
-    def lost_in_words(self):
+    def lost_in_words(self) -> str:
         return f" and lost about {self.lost:,} that stand behind them" if self.lost else ""
 
 
@@ -98,7 +98,16 @@ class PassMonitor:
         known: set of the files all records of which were seen to be protocol buffers; grows as files are read.
     """
 
-    def __init__(self, spec, skip_bad, max_bad_share, kept=20, known=None, frames=0, training=False):
+    def __init__(
+        self,
+        spec: RecordSpec,
+        skip_bad: bool,
+        max_bad_share: float,
+        kept: int = 20,
+        known: set[bytes] | None = None,
+        frames: int = 0,
+        training: bool = False,
+    ):
         self.counts = Counts(frames, training)
         self.error = None  # The first UserError; nothing is counted after it.
         self._spec, self._skip_bad, self._max_bad_share, self._kept = spec, skip_bad, max_bad_share, kept
@@ -107,10 +116,10 @@ class PassMonitor:
         self._closed_files, self._sizes = set(), {}
         self._lock = threading.Lock()
 
-    def no_error(self):
+    def no_error(self) -> np.bool_:
         return np.bool_(self.error is None)
 
-    def opened(self, path):
+    def opened(self, path: bytes) -> np.ndarray:
         """How the file `path` is read: int64 (number of records, form), as in `shards.Layout`."""
         found = np.array([0, shards.PLAIN], np.int64)
         if self.error:
@@ -122,11 +131,11 @@ class PassMonitor:
             found[:] = layout.count, layout.form
         return found
 
-    def is_well_formed(self, path):
+    def is_well_formed(self, path: bytes) -> np.bool_:
         """Whether all records of a file are known to be protocol buffers."""
         return np.bool_(path in self._known)
 
-    def well_formed_records(self, path, batch):
+    def well_formed_records(self, path: bytes, batch: np.ndarray) -> np.ndarray:
         """Which of some records of a file are protocol buffers: bool (B,).
 
         TensorFlow's parsers of SequenceExamples do not look: a length of 2^31 or more in a record ends the process.
@@ -136,7 +145,7 @@ class PassMonitor:
             self._malformed.add(path)
         return good
 
-    def closed(self, path, count, offset):
+    def closed(self, path: bytes, count: np.int64, offset: np.int64) -> np.bool_:
         """The file `path` gave `count` records, and no more from byte `offset` on. Returns False."""
         if self.error:
             return np.False_
@@ -156,7 +165,7 @@ class PassMonitor:
             self._judge(sum(self._bad_of_file[file] for file in self._closed_files), _JUDGED_RECORDS)
         return np.False_
 
-    def valid_records(self, paths, indices, batch):
+    def valid_records(self, paths: np.ndarray, indices: np.ndarray, batch: np.ndarray) -> np.ndarray:
         """Which of some records (number `indices[i]` of `paths[i]`) can be read: bool (B,)."""
         good = np.array([self._is_good(serialized) for serialized in batch])
         for i in np.flatnonzero(~good):
@@ -178,14 +187,14 @@ class PassMonitor:
         except tf.errors.InvalidArgumentError:
             return False
 
-    def found(self, counts):
+    def found(self, counts: np.ndarray) -> np.bool_:
         """Adds the int64 `counts` of a batch, in the order of `FACTS`. Returns False."""
         with self._lock:
             for name, count in zip(FACTS, counts.tolist()):
                 setattr(self.counts, name, getattr(self.counts, name) + count)
         return np.False_
 
-    def ended(self):
+    def ended(self) -> None:
         """The pass is over. Raises `UserError` where it ended early, too much was bad, or nothing there."""
         if self.error:
             raise self.error

@@ -1,13 +1,21 @@
 """The ratings in a record's context, in seconds and in pieces of 5 s: what parsing.py does in the graph."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from youtube8m_mod.config import SEGMENT_FRAMES
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from youtube8m_mod.data.records import SegmentKeys
 
 MOST_PIECES = 61  # Of a rating: more do not fit into the seconds that are read.
 _MOST_PIECES_OF_TRUTH = 10_000  # 14 hours.
 GRADED_POSITIVE = 0.5  # A confidence from here on counts as a positive rating.
 
 
-def ratings(context, keys):
+def ratings(context: "Mapping[str, tf.train.Feature]", keys: "SegmentKeys") -> tuple[list[int], list[int], list[float]]:
     """(starts in seconds, classes, scores 0 or 1 where they are graded) of a record, each rating once for each 5 s.
 
     Args:
@@ -39,7 +47,7 @@ def ratings(context, keys):
     return result
 
 
-def pieces(start, end, ticks, most=MOST_PIECES):
+def pieces(start: int, end: int, ticks: int, most: int = MOST_PIECES) -> int:
     """How many pieces of 5 s a rating from `start` to `end` has; the last counts where half of it is rated."""
     length = SEGMENT_FRAMES * ticks
     return min(max(1, (end - start + length // 2) // length), most)

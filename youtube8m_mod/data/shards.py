@@ -15,7 +15,7 @@ LENGTH_BYTES = 8
 FRAME_BYTES = 16  # Around a record: its length, a checksum of that, and a checksum of the record.
 
 
-def list_shards(pattern, num_shards=1, shard_index=0):
+def list_shards(pattern: str, num_shards: int = 1, shard_index: int = 0) -> list[str]:
     """Sorted files that match `pattern`; with `num_shards` every num_shards-th of them, from `shard_index` on.
 
     Raises:
@@ -68,7 +68,7 @@ def _each_once(paths):
     return [*found.values()]
 
 
-def check_readable(path):
+def check_readable(path: files.Path) -> None:
     """Raises `UserError` where `path` is missing, a directory, or not readable."""
     if files.is_dir(path):
         raise UserError(f"Cannot read {path}: it is a directory, a TFRecord file was expected.")
@@ -76,7 +76,7 @@ def check_readable(path):
         file.read(1)
 
 
-def size(path):
+def size(path: files.Path) -> int:
     """Bytes of the file."""
     return files.size(path)
 
@@ -101,7 +101,7 @@ class Layout(NamedTuple):
     expected: int = 0
 
 
-def layout(path):
+def layout(path: files.Path) -> Layout:
     """The `Layout` of a file.
 
     TensorFlow allocates what a record's header announces, and dies of it: it is given only `count` records to read.
@@ -188,7 +188,7 @@ def _begins_well(path, form):
     return _is_header(head)
 
 
-def is_bare_record(path):
+def is_bare_record(path: files.Path) -> bool:
     """Whether the file is a serialized `Example` or `SequenceExample` itself, as MediaPipe writes one."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.example.example_pb2 import SequenceExample
@@ -204,7 +204,7 @@ def is_bare_record(path):
     return bool(record.context.feature or record.feature_lists.feature_list)
 
 
-def damage(path, offset):
+def damage(path: files.Path, offset: int) -> tuple[str, str]:
     """(reason, sentence) for a file that could be read only up to `offset`."""
     total = size(path)
     with files.open_file(path, "rb") as file:

@@ -1,9 +1,14 @@
 """What is wrong with a record, in words: the slow and exact counterpart of the validation in parsing.py."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from youtube8m_mod.data import records
 from youtube8m_mod.data.ratings import MOST_PIECES, pieces
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _KINDS = {"bytes_list": "bytes", "int64_list": "integers", "float_list": "floats"}
 
@@ -12,7 +17,7 @@ class _Problem(Exception):
     """(reason, sentence) of the first problem found."""
 
 
-def problem(serialized, spec):
+def problem(serialized: bytes, spec: records.RecordSpec) -> tuple[str, str] | None:
     """(reason, sentence) why a record cannot be read, or None where nothing is wrong.
 
     Args:
@@ -45,7 +50,12 @@ def problem(serialized, spec):
     return None
 
 
-def truth_problem(record, labels_key, keys, num_classes=None):
+def truth_problem(
+    record: "tf.train.SequenceExample",
+    labels_key: str | None,
+    keys: records.SegmentKeys | None,
+    num_classes: int | None = None,
+) -> str | None:
     """A sentence on what is wrong with the labels or ratings of a record, whose features do not matter; or None.
 
     Args:
@@ -65,7 +75,7 @@ def truth_problem(record, labels_key, keys, num_classes=None):
     return None
 
 
-def video_id(serialized, spec):
+def video_id(serialized: bytes, spec: records.RecordSpec) -> str:
     """The id of a record as text, "" where it has none."""
     record = _decoded(serialized)
     try:
@@ -75,7 +85,7 @@ def video_id(serialized, spec):
     return found[0].decode("utf-8", "backslashreplace") if found else ""
 
 
-def decodes(serialized):
+def decodes(serialized: bytes) -> bool:
     """Whether a record's bytes are a `SequenceExample`, whatever it holds."""
     return _decoded(serialized) is not None
 
