@@ -10,28 +10,44 @@ Everything between the stored bytes and a matmul that is affine is multiplied in
 Inputs are measured in bytes, u = x * 255/4, so that what an absent frame holds, a dequantised 0, stays 0.
 """
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
 from youtube8m_mod.data.records import DEQUANTIZE_OFFSET, DEQUANTIZE_SCALE, FLOAT_RANGE
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded_mixtures import FoldedMixing, fold_node
 from youtube8m_mod.inference.folded_nodes import Inputs, Settings
 from youtube8m_mod.inference.int8 import Int8Leaves, TooCoarse
-from youtube8m_mod.inference.weights import checkpoint_weights, model_weights
+from youtube8m_mod.inference.weights import Weights, checkpoint_weights, model_weights
 from youtube8m_mod.layers.feature_scaling import input_offset
 from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.tree import parse_path
 
+if TYPE_CHECKING:
+    from youtube8m_mod.models.mod import MOD
+
 ZERO_BYTE = -DEQUANTIZE_OFFSET / DEQUANTIZE_SCALE  # The (fractional) byte that dequantises to 0.
 PRECISIONS = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
+Classes: TypeAlias = Sequence[int] | np.ndarray | None  # Numbers of the classes to score; None: all.
+Values: TypeAlias = tf.Tensor | np.ndarray
 
-def fold(model, node="", precision="float32", classes=None, placement=None, kernels_right=False):
+
+def fold(
+    model: "MOD",
+    node: str = "",
+    precision: str = "float32",
+    classes: Classes = None,
+    placement: Placement | None = None,
+    kernels_right: bool = False,
+) -> "FoldedModel":
     """The inference form of a trained `MOD` or of a part of it.
 
     Args:
@@ -55,15 +71,15 @@ def fold(model, node="", precision="float32", classes=None, placement=None, kern
 
 
 def fold_checkpoint(
-    train_dir,
-    node="",
-    precision="float32",
-    classes=None,
-    placement=None,
-    kernels_right=False,
-    segments=None,
-    checkpoint=checkpoint_store.LAST,
-):
+    train_dir: str,
+    node: str = "",
+    precision: str = "float32",
+    classes: Classes = None,
+    placement: Placement | None = None,
+    kernels_right: bool = False,
+    segments: bool | None = None,
+    checkpoint: str = checkpoint_store.LAST,
+) -> "FoldedModel":
     """The inference form of the model in a train_dir's newest checkpoint, or in another.
 
     The same as `fold(load_model(train_dir)[0])`, in less time and memory: the model itself is not built. Of each weight
@@ -85,7 +101,14 @@ def fold_checkpoint(
     return _of_checkpoint(train_dir, checkpoint, segments, options, make)
 
 
-def fold_int8(train_dir, sample, node="", classes=None, segments=None, checkpoint=checkpoint_store.LAST):
+def fold_int8(
+    train_dir: str,
+    sample: tuple[Any, Any, Any],
+    node: str = "",
+    classes: Classes = None,
+    segments: bool | None = None,
+    checkpoint: str = checkpoint_store.LAST,
+) -> "Int8Model":
     """The model in a train_dir's newest checkpoint with 8-bit weights, on this machine's processor.
 
     The first call converts the leaves, which takes some seconds each, and keeps them beside the checkpoint.
@@ -136,7 +159,18 @@ class FoldedModel(tf.Module):
         padded_frames: the number that shorter examples count as padded to; None: `frames`.
     """
 
-    def __init__(self, config, segments, weights, node, precision, classes, placement, kernels_right=False, leaf=None):
+    def __init__(
+        self,
+        config: ModelConfig,
+        segments: bool,
+        weights: Weights,
+        node: str,
+        precision: str,
+        classes: Classes,
+        placement: Placement,
+        kernels_right: bool = False,
+        leaf: Callable[..., Any] | None = None,
+    ):
         super().__init__()
         self.config, self.segments, self.placement = config, segments, placement
         self.frames = SEGMENT_FRAMES if segments else config.max_frames
@@ -158,7 +192,13 @@ class FoldedModel(tf.Module):
             with placement.root():
                 self.mixing = FoldedMixing(config, len(self.subtrees), weights.below("root/mixing"), settings)
 
-    def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def predict(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tf.Tensor:
         """Probabilities, float32 `(batch, C)`."""
         return _of_any_batch(self._probabilities, features, num_frames, present_frames, padded_frames)
 
@@ -166,7 +206,13 @@ class FoldedModel(tf.Module):
     def _probabilities(self, features, num_frames, present_frames, padded_frames):
         return tf.sigmoid(self.logits(features, num_frames, present_frames, padded_frames))
 
-    def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def predict_logits(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tf.Tensor:
         """What `logits` gives, by a graph as `predict`."""
         return _of_any_batch(self._traced_logits, features, num_frames, present_frames, padded_frames)
 
@@ -174,7 +220,13 @@ class FoldedModel(tf.Module):
     def _traced_logits(self, features, num_frames, present_frames, padded_frames):
         return self.logits(features, num_frames, present_frames, padded_frames)
 
-    def predict_outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def predict_outputs(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """What `outputs` gives, by a graph as `predict`."""
         return _of_any_batch(self._traced_outputs, features, num_frames, present_frames, padded_frames)
 
@@ -182,11 +234,23 @@ class FoldedModel(tf.Module):
     def _traced_outputs(self, features, num_frames, present_frames, padded_frames):
         return self.outputs(features, num_frames, present_frames, padded_frames)
 
-    def logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def logits(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tf.Tensor:
         """Logits, float32 `(batch, C)`."""
         return self._nodes(features, num_frames, present_frames, padded_frames)[0]
 
-    def outputs(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def outputs(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Logits, float32 `(batch, C)`, and the hidden vectors of the leaves, float32 `(batch, leaves, hidden_size)`.
 
         A leaf's hidden vector is what its classifier reads: behind the context gating, or the bag's hidden layer.
@@ -248,7 +312,15 @@ class FoldedModel(tf.Module):
 class Int8Model(FoldedModel):
     """A `FoldedModel` whose leaves have 8-bit weights; made by `fold_int8`."""
 
-    def __init__(self, config, segments, prefixes, sample, node, classes):
+    def __init__(
+        self,
+        config: ModelConfig,
+        segments: bool,
+        prefixes: Sequence[str],
+        sample: tuple[Any, Any, Any],
+        node: str,
+        classes: Classes,
+    ):
         def sample_inputs():
             return self._inputs(*sample, self.frames)
 
@@ -257,11 +329,23 @@ class Int8Model(FoldedModel):
             config, segments, checkpoint_weights(*prefixes), node, "float32", classes, Placement(), leaf=leaves
         )
 
-    def predict(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def predict(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tf.Tensor:
         """Probabilities, float32 `(batch, C)`; not traced: the leaves are no operations of TensorFlow."""
         return tf.sigmoid(self.predict_logits(features, num_frames, present_frames, padded_frames))
 
-    def predict_logits(self, features, num_frames=None, present_frames=None, padded_frames=None):
+    def predict_logits(
+        self,
+        features: Values,
+        num_frames: Values | None = None,
+        present_frames: Values | None = None,
+        padded_frames: int | None = None,
+    ) -> tf.Tensor:
         return self.logits(tf.convert_to_tensor(features), num_frames, present_frames, padded_frames)
 
 
@@ -273,7 +357,7 @@ def _of_any_batch(function, *arguments):
     return function.get_concrete_function(*specs, padded_frames)(*given, padded_frames)
 
 
-def check_options(config, node, precision, classes):
+def check_options(config: ModelConfig, node: str, precision: str, classes: Classes) -> None:
     """Raises `UserError` where there is no such node, precision or class; see `fold`."""
     parse_path(node, config.branching)
     if precision not in PRECISIONS:
@@ -282,7 +366,7 @@ def check_options(config, node, precision, classes):
         check_classes(classes, config.num_classes)
 
 
-def check_classes(classes, num_classes):
+def check_classes(classes: Sequence[int] | np.ndarray, num_classes: int) -> None:
     """Raises `UserError` unless `classes` are different class numbers."""
     wrong = [number for number in classes if not 0 <= number < num_classes]
     if wrong or len(set(classes)) < len(classes) or not len(classes):

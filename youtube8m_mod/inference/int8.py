@@ -10,15 +10,20 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
-from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.inference.folded_nodes import Inputs, fold_leaf
+from youtube8m_mod.inference.folded_nodes import Inputs, Settings, fold_leaf
 from youtube8m_mod.overrides import to_dict
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.weights import Weights
 
 TOLERANCE = 0.1  # Largest difference of a probability from float32.
 _ROWS = {True: 64, False: 8}  # Segments, and videos, that a TFLite model takes at once.
@@ -39,7 +44,7 @@ class Int8Leaves:
         sample: a function that gives `Inputs` of some examples, on which a new leaf is held against float32.
     """
 
-    def __init__(self, prefixes, config, segments, sample):
+    def __init__(self, prefixes: Sequence[str], config: ModelConfig, segments: bool, sample: Callable[[], Inputs]):
         self.config, self.sample = config, sample
         self.frames = SEGMENT_FRAMES if segments else config.max_frames
         self._rows = _ROWS[segments]
@@ -49,7 +54,7 @@ class Int8Leaves:
             with files.open_file(f"{prefix}.index", "rb") as file:
                 self.checkpoint += file.read()
 
-    def __call__(self, config, weights, settings):
+    def __call__(self, config: ModelConfig, weights: "Weights", settings: Settings) -> "Int8Leaf":
         """The leaf whose `Weights` these are, an `Int8Leaf`."""
         path = self._path(weights.path, settings)
         if files.exists(path):
@@ -109,12 +114,12 @@ class Int8Leaf:
         frames: rows of an example; shorter ones are filled up with frames that nothing attends to.
     """
 
-    def __init__(self, content, rows, frames):
+    def __init__(self, content: bytes, rows: int, frames: int):
         self.rows, self.frames = rows, frames
         self._content = content  # The interpreter reads it where it lies.
         self._run = interpreter(content).get_signature_runner("serving_default")
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Inputs) -> tuple[tf.Tensor, list[tf.Tensor]]:
         count, given = inputs.streams[0].shape[:2]
         if given > self.frames:
             raise ValueError(f"Expected at most {self.frames} frames, got {given}.")
@@ -138,7 +143,7 @@ class Int8Leaf:
         return self._run(**filled)["logits"]
 
 
-def dynamic_range(function, module):
+def dynamic_range(function: tf.types.experimental.ConcreteFunction, module: tf.Module) -> bytes:
     """The bytes of a TFLite model with 8-bit weights (dynamic range, not calibrated) of a concrete function.
 
     Args:
@@ -149,7 +154,7 @@ def dynamic_range(function, module):
     return converter.convert()
 
 
-def interpreter(content):
+def interpreter(content: bytes) -> "tf.lite.Interpreter":
     """An interpreter of the bytes of a TFLite model, on all cores of this process."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with warnings.catch_warnings():

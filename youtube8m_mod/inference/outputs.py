@@ -1,6 +1,8 @@
 """The files that a run of inference writes, out of its finished pieces."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
@@ -8,6 +10,11 @@ from youtube8m_mod.formats.submission import write_submission
 from youtube8m_mod.formats.timelines import check_timeline_path, parse_spans, write_timeline
 from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Embeddings, write_embeddings
 from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES
+
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.context import Context
+    from youtube8m_mod.inference.pieces import Parts
+    from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,33 +49,33 @@ class Outputs:
         if folder := next((path for path in self._paths if path != self.timeline and files.is_dir(path)), None):
             raise UserError(f"{folder} is a folder: an output needs the name of a file.")
 
-    def check_inputs(self, paths):
+    def check_inputs(self, paths: Iterable[str | None]) -> None:
         """Raises `UserError` where an output would take the place of one of the input files, some of them None."""
         outputs = {files.absolute(path) for path in self._paths}
         if taken := next((path for path in paths if path and files.absolute(path) in outputs), None):
             raise UserError(f"An output would take the place of the input {taken}: name another one.")
 
     @property
-    def of_segments(self):
+    def of_segments(self) -> bool:
         """Whether scores of segments are looked at."""
         return bool(self.submission or self.segment_predictions or self.timeline)
 
     @property
-    def need_segments(self):
+    def need_segments(self) -> bool:
         """Whether segments are looked at."""
         return self.of_segments or self.embeds(SEGMENTS)
 
-    def need_videos(self, config, context):
+    def need_videos(self, config: "LocalizationConfig", context: "Context") -> bool:
         """Whether the video-level model runs, with a `LocalizationConfig` and a `Context`."""
         ranked = self.of_segments and (config.candidates or context.video)
         return bool(ranked or self.video_predictions or self.embeds(VIDEOS))
 
-    def embeds(self, what):
+    def embeds(self, what: str) -> bool:
         """Whether embeddings of `VIDEOS`, or of `SEGMENTS`, are written."""
         return self.embeddings is not None and self.embeddings.of == what
 
     @property
-    def parts_folder(self):
+    def parts_folder(self) -> str:
         """Where the finished pieces of the run lie, until the outputs are written."""
         return self._paths[0].rstrip("/") + ".parts"
 
@@ -78,7 +85,9 @@ class Outputs:
         return [path for path in paths if path]
 
 
-def write_outputs(parts, outputs, localization, label_names=None):
+def write_outputs(
+    parts: "Parts", outputs: Outputs, localization: "Localization | None", label_names: Mapping[int, str] | None = None
+) -> None:
     """Writes the outputs of a run whose pieces are all there, and removes these.
 
     Args:
@@ -107,6 +116,6 @@ def write_outputs(parts, outputs, localization, label_names=None):
     parts.remove()
 
 
-def texts_of(ids):
+def texts_of(ids: Iterable[bytes]) -> list[str]:
     """Video ids, bytes, as text."""
     return [video_id.decode(errors="backslashreplace") for video_id in ids]

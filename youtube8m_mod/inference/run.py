@@ -2,7 +2,9 @@
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.overrides import part
 
+if TYPE_CHECKING:
+    from youtube8m_mod.inference.ray_pool import RayPool
+
 _SAMPLE, _SAMPLE_SEGMENTS = 8, 64  # Videos and segments on which 8-bit weights are checked.
 
 
@@ -42,11 +47,11 @@ class Inference(InferenceOptions):
     placement: object = None
     reader: ReaderSettings = ReaderSettings()
 
-    def run(self, pool=None):
+    def run(self, pool: "RayPool | None" = None) -> dict[str, float]:
         """Scores, ranks and writes; see `Localizer.run`."""
         return self.localizer(load=pool is None).run(pool)
 
-    def localizer(self, load=True):
+    def localizer(self, load: bool = True) -> Localizer:
         """The `Localizer` of the run, with its models unless `load` is False."""
         if not 0 <= self.timeline_threshold <= 1:
             raise UserError(f"timeline_threshold must be from 0 to 1, got {self.timeline_threshold}.")
@@ -196,7 +201,7 @@ def _check_nodes(members, of_videos, scores_segments):
         member.check_node()
 
 
-def report_counts(counts, file=sys.stderr):
+def report_counts(counts: Mapping[str, float], file: TextIO = sys.stderr) -> None:
     """Tells what a run did: videos, segments, seconds."""
     rate = max(counts["segments"], counts["videos"]) / max(counts["seconds"], 1e-9)
     again = f"; {counts['files_done_again']:,} files done again" if counts.get("files_done_again") else ""

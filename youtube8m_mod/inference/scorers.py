@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.inference.embeddings import join_leaves
-from youtube8m_mod.inference.folded import FoldedModel
+from youtube8m_mod.inference.folded import FoldedModel, Values
 
 
 class Scorer:
@@ -31,18 +31,20 @@ class Scorer:
     def __init__(self, models: Sequence[FoldedModel], weights: Sequence[float], attends_to_all: bool = False):
         self.models, self.weights, self.attends_to_all = models, weights, attends_to_all
 
-    def __call__(self, features, num_frames, present_frames):
+    def __call__(self, features: Values, num_frames: Values, present_frames: Values) -> tf.Tensor:
         if len(self.models) == 1:
             return self.models[0].predict(features, None if self.attends_to_all else num_frames, present_frames)
         return tf.sigmoid(self.logits(features, num_frames, present_frames))
 
-    def logits(self, features, num_frames, present_frames):
+    def logits(self, features: Values, num_frames: Values, present_frames: Values) -> tf.Tensor:
         """The mean of the models' logits, float32 `(batch, C)`; arguments as of a call."""
         attended = None if self.attends_to_all else num_frames
         logits = [model.predict_logits(features, attended, present_frames) for model in self.models]
         return sum(np.float32(weight) * each for weight, each in zip(self.weights, logits))
 
-    def outputs(self, features, num_frames, present_frames, join):
+    def outputs(
+        self, features: Values, num_frames: Values, present_frames: Values, join: str
+    ) -> tuple[tf.Tensor, np.ndarray]:
         """What `logits` gives, and the embeddings of the batch, float32 `(batch, size)`.
 
         Args:
@@ -60,5 +62,5 @@ class Ones:
 
     num_classes: int
 
-    def __call__(self, features, num_frames, present_frames):
+    def __call__(self, features: Values, num_frames: Values, present_frames: Values) -> np.ndarray:
         return np.ones((len(features), self.num_classes), np.float32)

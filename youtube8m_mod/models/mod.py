@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -115,7 +116,7 @@ class MOD(keras.Model):
                 self.root = make_node(config, 0, "0", leaf_options)
             self.subtrees = [self.root]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         shape = (None, self.frames, self.config.feature_size)
         for index, subtree in enumerate(self.subtrees):
             with self.placement.subtree(index):
@@ -395,13 +396,13 @@ class MOD(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "MOD":
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> "MOD":
         return cls(**config | {"config": from_dict(ModelConfig, config["config"], "the configuration")})
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         return super().get_compile_config() | {"recipe": to_dict(self.recipe)} if self.compiled else {}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         config = keras.saving.deserialize_keras_object(config)
         recipe = from_dict(Recipe, config.pop("recipe"), "the compile configuration")
         self.compile(**config, recipe=recipe)

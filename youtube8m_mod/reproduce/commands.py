@@ -1,6 +1,8 @@
 """The commands of the full scale, printed from the rows that the miniature trains."""
 
-from youtube8m_mod.reproduce.rows import ROWS, TRAININGS
+from collections.abc import Iterable
+
+from youtube8m_mod.reproduce.rows import ROWS, TRAININGS, Row, Training
 
 DOWNLOAD = """\
 # Data: 1.5 TB of frame-level features (https://research.google.com/youtube8m/download.html). Each line goes on where it
@@ -28,7 +30,7 @@ def _quoted(value):
     return f"'{text}'" if "*" in text else text
 
 
-def training_command(training):
+def training_command(training: Training) -> str:
     """The command that carries out a training on the real dataset."""
     flags = {"train_data_pattern": _VIDEOS if training.phase == "pretrain" else _SEGMENTS}
     if training.pretraining:
@@ -45,7 +47,7 @@ def training_command(training):
     return _command("train.py" if training.phase == "pretrain" else "finetune.py", **flags)
 
 
-def inference_command(row):
+def inference_command(row: Row) -> str | None:
     """The command that writes the row's submission; None where no script has the row's part."""
     training = TRAININGS[row.training]
     flags = {
@@ -66,7 +68,7 @@ def inference_command(row):
     return _command("inference.py", **flags)
 
 
-def full_scale(names=None):
+def full_scale(names: Iterable[str] | None = None) -> str:
     """Shell commands for rows on the real dataset: download, then for each row what is not trained yet, and inference.
 
     Args:

@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +16,11 @@ from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.miniature.writer import SUMMARY, write_miniature
 
+if TYPE_CHECKING:
+    from youtube8m_mod.reproduce.scale import Scale
 
-def write_bank(pattern, path, num_classes, feature_sizes):
+
+def write_bank(pattern: str, path: str, num_classes: int, feature_sizes: Sequence[int]) -> None:
     """Writes the video-level records of `pattern` with labels below `num_classes` and the leading features only.
 
     YouTube-8M numbers its classes by frequency and orders its rgb features by variance (PCA), so these are the
@@ -44,7 +49,7 @@ def write_bank(pattern, path, num_classes, feature_sizes):
     records.write_shard(path, serialized())
 
 
-def prepare_dataset(folder, scale, seed, variation, bank):
+def prepare_dataset(folder: str, scale: "Scale", seed: int, variation: str, bank: str | None) -> None:
     """Writes the miniature dataset of a seed into `folder`, once.
 
     Args:
@@ -57,7 +62,7 @@ def prepare_dataset(folder, scale, seed, variation, bank):
 class Partition:
     """Globs of a miniature dataset's parts; the last validate shards, never trained on, are for choosing settings."""
 
-    def __init__(self, folder, scale, finetuning_shards=None):
+    def __init__(self, folder: str, scale: "Scale", finetuning_shards: int | None = None):
         shards = files.glob(f"{folder}/validate-*.tfrecord")
         self.pretraining = f"{folder}/train-*.tfrecord"
         self.finetuning = ",".join(shards[: finetuning_shards or scale.finetuning_shards])
@@ -68,7 +73,14 @@ class Partition:
 
 
 @functools.lru_cache(maxsize=24)
-def load(pattern, feature_names, feature_sizes, num_classes, max_frames, segments):
+def load(
+    pattern: str,
+    feature_names: tuple[str, ...],
+    feature_sizes: tuple[int, ...],
+    num_classes: int,
+    max_frames: int,
+    segments: bool,
+) -> dict[str, np.ndarray]:
     """All examples of a pattern as numpy arrays by the reader's contract (data/reader.py)."""
     shape = config.ModelConfig(
         "reader",
@@ -86,7 +98,7 @@ def load(pattern, feature_names, feature_sizes, num_classes, max_frames, segment
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def load_for(model, pattern, segments):
+def load_for(model: config.ModelConfig, pattern: str, segments: bool) -> dict[str, np.ndarray]:
     """`load` with the shape that a `ModelConfig` reads."""
     return load(pattern, model.feature_names, model.feature_sizes, model.num_classes, model.max_frames, segments)
 
@@ -98,11 +110,11 @@ class MemoryReader:
         arrays: dict name -> (n, ...), examples by the reader's contract.
     """
 
-    def __init__(self, arrays):
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
         self.tensors = {name: tf.constant(values) for name, values in arrays.items()}
         self.size = len(arrays["ids"])
 
-    def read(self, batch_size, *, seed=None, epoch=0, skip_batches=0):
+    def read(self, batch_size: int, *, seed: int | None = None, epoch: int = 0, skip_batches: int = 0) -> "_Pass":
         """One pass, as `Reader.read`."""
         order = np.arange(self.size)
         if seed is not None:
@@ -124,7 +136,7 @@ class _Pass:
         pass
 
 
-def gap_patterns(bank, bank_test, records_wanted, seed):
+def gap_patterns(bank: str, bank_test: str | None, records_wanted: int, seed: int) -> tuple[str, str]:
     """(training glob, test glob) of the real video-level records.
 
     A seed takes its own files of `bank`, as many as hold `records_wanted` records, going round. Without `bank_test` the

@@ -63,12 +63,12 @@ class Training:
     binary: bool = False  # The recipe beyond the paper, `config.BINARY`, in place of a temperature.
 
     @property
-    def needs(self):
+    def needs(self) -> tuple[str, ...]:
         """Names of the trainings that come before."""
         return tuple(dict.fromkeys(filter(None, (self.pretraining, self.candidates, self.shared_candidates))))
 
     @property
-    def tree(self):
+    def tree(self) -> tuple[int, ...]:
         """The branching of the model's tree."""
         return config.MODELS[self.model].branching if self.branching is None else self.branching
 

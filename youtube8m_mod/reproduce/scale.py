@@ -4,7 +4,7 @@ import dataclasses
 
 from youtube8m_mod import config
 from youtube8m_mod.miniature.composition import Settings
-from youtube8m_mod.reproduce.rows import VARIATIONS
+from youtube8m_mod.reproduce.rows import VARIATIONS, Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Scale:
     curve_points: int = 8  # Scored checkpoints of a training.
     log_points: int = 40  # Lines of a training's log.
 
-    def dataset(self, seed, variation, num_classes=None):
+    def dataset(self, seed: int, variation: str, num_classes: int | None = None) -> Settings:
         """`Settings` of the miniature dataset: each seed has videos of its own.
 
         Args:
@@ -68,7 +68,7 @@ class Scale:
             **noise,
         )
 
-    def model(self, training):
+    def model(self, training: Training) -> config.ModelConfig:
         """The miniature's `ModelConfig` of a training."""
         named = config.MODELS[training.model]
         gap = training.phase == "gap"
@@ -92,7 +92,7 @@ class Scale:
             sizes |= dict(max_frames=self.max_frames, feature_sizes=self.feature_sizes, num_classes=self.num_classes)
         return dataclasses.replace(named, branching=training.tree, **sizes)
 
-    def phase(self, training, num_examples=None):
+    def phase(self, training: Training, num_examples: int | None = None) -> config.PhaseConfig:
         """The miniature's `PhaseConfig` of a training; a finetuning's length follows from its number of segments."""
         epochs = self.finetune_epochs * VARIATIONS[training.variation].finetuning_length
         changed = {

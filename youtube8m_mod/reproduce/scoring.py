@@ -1,6 +1,8 @@
 """Scores a trained model: MAP of its root, of a leaf, of its leaves' plain average, by the localisation itself."""
 
 import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -15,16 +17,20 @@ from youtube8m_mod.localization.ranked_lists import Localization, LocalizationCo
 from youtube8m_mod.localization.segments import split_segments
 from youtube8m_mod.miniature.writer import SUMMARY
 
+if TYPE_CHECKING:
+    from youtube8m_mod.models.mod import MOD
+    from youtube8m_mod.tree import NodeOutput
+
 _BATCH = 512
 _FRAMES = 1000  # More than a video has: place * _FRAMES + start tells segments apart.
 
 
-def leaves(output):
+def leaves(output: "NodeOutput") -> "list[NodeOutput]":
     """The `NodeOutput`s of all leaves below a node."""
     return [leaf for child in output.children for leaf in leaves(child)] or [output]
 
 
-def predict(model, arrays):
+def predict(model: "MOD", arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Probabilities of a model's parts: {"root", "leaf": its first leaf, "average": of the mean of all leaves' logits},
     float32 (n, C) each; of a single model the root only.
 
@@ -51,7 +57,7 @@ def predict(model, arrays):
     return {part: np.concatenate(values) for part, values in found.items()}
 
 
-def segments_of(videos):
+def segments_of(videos: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """All segments of videos: arrays for `predict`, `videos` (n,), the index of each one's video, and `starts` (n,)."""
     cut = split_segments(videos["features"], videos["num_frames"])
     found = dict(zip(("features", "present_frames", "videos", "starts"), (part.numpy() for part in cut)))
@@ -70,7 +76,7 @@ class Judge:
         work_dir: for submissions and the label cache.
     """
 
-    def __init__(self, folder, pattern, videos, work_dir, name):
+    def __init__(self, folder: str, pattern: str, videos: dict[str, np.ndarray], work_dir: str, name: str):
         self.videos, self.work_dir, self.name = videos, work_dir, name
         self.segments = segments_of(videos)
         rated = files.read_json(f"{folder}/{SUMMARY}")["rated_classes"]
@@ -83,7 +89,7 @@ class Judge:
             rated = [(numbers[video_id], int(start)) for (video_id, _, start), _ in ratings]
             self._ratings[class_id] = np.array(rated, np.int64), np.array([right for _, right in ratings])
 
-    def map(self, video_probabilities, segment_probabilities):
+    def map(self, video_probabilities: np.ndarray, segment_probabilities: np.ndarray | None) -> float:
         """MAP@100,000 (Eq. 8) of lists made by Eq. (1).
 
         Args:
@@ -124,7 +130,7 @@ class Judge:
         ranks = order[at[there]]
         return average_precision(positive[there][np.argsort(ranks)], self.labels.num_positives[class_id])
 
-    def random_map(self):
+    def random_map(self) -> float:
         """The expected MAP of the rated segments in a random order."""
         return float(
             np.mean(
@@ -135,7 +141,7 @@ class Judge:
             )
         )
 
-    def write_segments(self, path, model):
+    def write_segments(self, path: files.Path, model: "MOD") -> None:
         """Writes the root's probabilities of all segments for the rated classes, for timelines."""
         write_arrays(
             path,
@@ -148,7 +154,7 @@ class Judge:
         )
 
 
-def gap(labels, probabilities):
+def gap(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """GAP of video predictions (20 a video).
 
     Args:

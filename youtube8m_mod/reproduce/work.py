@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -17,12 +18,15 @@ from youtube8m_mod.training.history import read_history
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
+if TYPE_CHECKING:
+    from youtube8m_mod.reproduce.place import Place
+
 _PARTITIONS = ("validation", "test")
 _VIDEOS = "videos.npz"  # In the train_dir of a pretraining: its probabilities of the videos of each partition.
 SEGMENTS = "segments.npz"  # In the train_dir of a finetuning: the root's probabilities of the first test videos.
 
 
-def limit_threads(threads):
+def limit_threads(threads: int) -> None:
     """Settings of TensorFlow for small models, once a process: before anything runs."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -30,7 +34,7 @@ def limit_threads(threads):
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def run(place, name, seed):
+def run(place: "Place", name: str, seed: int) -> dict[str, Any]:
     """Trains and scores one training of `TRAININGS`; what is there already is not trained again.
 
     Returns:

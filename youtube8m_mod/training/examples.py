@@ -1,16 +1,22 @@
 """The examples of a run: pass after pass, each example once a pass, from any place on."""
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod.config import PhaseConfig
 from youtube8m_mod.errors import UserError
+
+if TYPE_CHECKING:
+    from youtube8m_mod.data.reader import Reader
 
 _WITHOUT_LABEL = 10_000  # Examples without a label after which a run ends: a pass may take days.
 
 
-def batches(reader, phase, seed, state):
+def batches(reader: "Reader", phase: PhaseConfig, seed: int, state: dict[str, Any]) -> Iterator[dict[str, tf.Tensor]]:
     """Batches from the place of the `state` on, which moves along with them.
 
     Batches are full: the examples left over at the end of a pass are joined by the first of the next. Only the very

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,16 +26,16 @@ class Interval:
         sums: {"steps", "examples", and each term: its sum}; part of a checkpoint's state.
     """
 
-    def __init__(self, sums):
+    def __init__(self, sums: dict[str, float]):
         self.sums = sums
         self.started, self.examples = time.monotonic(), 0
 
-    def add(self, terms, examples):
+    def add(self, terms: Mapping[str, float], examples: int) -> None:
         self.examples += examples  # For the rate: of this process alone.
         for name, value in {"steps": 1, **terms}.items():
             self.sums[name] = self.sums.get(name, 0) + value
 
-    def averages(self):
+    def averages(self) -> dict[str, float]:
         """The means of the terms, and examples a second."""
         seconds = time.monotonic() - self.started
         return {name: value / self.sums["steps"] for name, value in self.sums.items() if name != "steps"} | {
@@ -44,7 +46,7 @@ class Interval:
 class History:
     """Writes the log of a run; a resumed run drops the lines after the checkpoint that it goes on from."""
 
-    def __init__(self, train_dir, step):
+    def __init__(self, train_dir: str, step: int):
         self.path = f"{train_dir}/history.jsonl"
         found = read_history(train_dir)
         self.lines = [line for line in found if line["step"] <= step]
@@ -52,21 +54,21 @@ class History:
             self._write()
         self.writer = tf.summary.create_file_writer(f"{train_dir}/events", filename_suffix=f".{step}")
 
-    def close(self):
+    def close(self) -> None:
         self.writer.close()
 
     @property
-    def last(self):
+    def last(self) -> dict[str, float] | None:
         """The averages of the last line; None where there is none."""
         return {name: value for name, value in self.lines[-1].items() if name != "step"} if self.lines else None
 
-    def add(self, step, averages):
+    def add(self, step: int, averages: Mapping[str, float]) -> None:
         self.lines.append({"step": step, **averages})
         with self.writer.as_default(step):
             write_scalars(averages)
         self._write()
 
-    def extend(self, averages):
+    def extend(self, averages: Mapping[str, float]) -> None:
         """Adds to the last line."""
         step = self.lines[-1]["step"]
         self.lines[-1] |= averages
@@ -79,7 +81,7 @@ class History:
             file.writelines(json.dumps(line) + "\n" for line in self.lines)
 
 
-def write_scalars(values):
+def write_scalars(values: Mapping[str, float]) -> None:
     """Writes {name as in the log: value} for TensorBoard, whose sections are what stands before a slash."""
     for name, value in values.items():
         for prefix, section in _SECTIONS.items():
@@ -88,7 +90,7 @@ def write_scalars(values):
         tf.summary.scalar(name, value)
 
 
-def read_history(train_dir):
+def read_history(train_dir: str) -> list[dict[str, float]]:
     """The logged averages of a run: a list of dicts with "step" and the metric names.
 
     Raises:
@@ -117,6 +119,6 @@ def read_history(train_dir):
     return lines
 
 
-def summary_table(result):
+def summary_table(result: Mapping[str, Any]) -> str:
     """The table that a training command ends with."""
     return format_table([{"quantity": name.replace("_", " "), "value": value} for name, value in result.items()])

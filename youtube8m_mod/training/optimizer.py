@@ -1,7 +1,12 @@
 """Adam as one fused operation a variable, and the original's learning-rate schedule."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
+
+from youtube8m_mod.config import PhaseConfig
 
 # Elements from which on a pass over a gradient costs more than the branch that spares it (and its tracing).
 _LARGE = 1 << 18
@@ -11,15 +16,15 @@ _LARGE = 1 << 18
 class StaircaseDecay(keras.optimizers.schedules.LearningRateSchedule):
     """base * decay^floor(examples seen / decay_examples), as the original counts examples: step * batch size."""
 
-    def __init__(self, base_learning_rate, batch_size, decay, decay_examples):
+    def __init__(self, base_learning_rate: float, batch_size: int, decay: float, decay_examples: int):
         self.base_learning_rate, self.batch_size = base_learning_rate, batch_size
         self.decay, self.decay_examples = decay, decay_examples
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         decays = tf.cast(step, tf.int64) * self.batch_size // self.decay_examples
         return self.base_learning_rate * tf.pow(tf.constant(self.decay, tf.float32), tf.cast(decays, tf.float32))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "base_learning_rate": self.base_learning_rate,
             "batch_size": self.batch_size,
@@ -43,11 +48,20 @@ class FusedAdam(keras.optimizers.Optimizer):
         clip_norm: largest norm of a variable's gradient; 0 does not clip.
     """
 
-    def __init__(self, learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clip_norm=1.0, name="adam", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        clip_norm: float = 1.0,
+        name: str = "adam",
+        **kwargs,
+    ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1, self.beta_2, self.epsilon, self.clip_norm = beta_1, beta_2, epsilon, clip_norm
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -68,7 +82,7 @@ class FusedAdam(keras.optimizers.Optimizer):
             index: (norms, place) for norms in self._norms for place, index in enumerate(norms.indices)
         }
 
-    def add_variable_from_reference(self, reference_variable, *args, **kwargs):
+    def add_variable_from_reference(self, reference_variable: keras.Variable, *args, **kwargs) -> keras.Variable:
         # Without the scope, Keras puts every slot on the default device.
         with tf.device(getattr(reference_variable.value, "device", None)):
             return super().add_variable_from_reference(reference_variable, *args, **kwargs)
@@ -86,7 +100,7 @@ class FusedAdam(keras.optimizers.Optimizer):
         self.beta_1_power.assign(self.beta_1_power * self.beta_1)
         self.beta_2_power.assign(self.beta_2_power * self.beta_2)
 
-    def update_step(self, gradient, variable, scalars):
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, scalars: Sequence[tf.Tensor]) -> None:
         ((index, norm),) = self._update([gradient], [variable], scalars).items()
         norms, place = self._norm_places[index]
         norms.assign_one(place, norm)
@@ -125,16 +139,16 @@ class FusedAdam(keras.optimizers.Optimizer):
         return {index: tf.cast(norm, tf.float32) for index, norm in zip(indices, norms)}
 
     @property
-    def model_averages(self):
+    def model_averages(self) -> list[keras.Variable]:
         """The moving average of each variable, with `use_ema`."""
         return self._model_variables_moving_average
 
-    def norm_of(self, variables):
+    def norm_of(self, variables: Iterable[keras.Variable]) -> tf.Tensor:
         """The norm of all gradients of some of the variables together, in the last step before clipping: a scalar."""
         places = [self._norm_places[self._get_variable_index(variable)] for variable in variables]
         return tf.norm([norms.values[place] for norms, place in places])
 
-    def clipped(self, gradients):
+    def clipped(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The gradients, the norm of each brought down to `clip_norm` where it exceeds it."""
         return self._clipped_and_norms(gradients)[0]
 
@@ -159,7 +173,7 @@ class FusedAdam(keras.optimizers.Optimizer):
             return gradient
         return tf.cond(norm > self.clip_norm, lambda: gradient * (self.clip_norm / norm), lambda: gradient)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
@@ -204,7 +218,7 @@ def _norm(gradient):
     return tf.sqrt(2 * tf.nn.l2_loss(gradient))
 
 
-def optimizer_of(phase):
+def optimizer_of(phase: PhaseConfig) -> FusedAdam:
     """The optimizer and learning-rate schedule of a `PhaseConfig`."""
     schedule = StaircaseDecay(
         phase.base_learning_rate, phase.batch_size, phase.learning_rate_decay, phase.learning_rate_decay_examples

@@ -3,6 +3,8 @@
 import contextlib
 import math
 import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tensorflow.python.eager import context  # The one place where TensorFlow gives away its optimised graphs.
@@ -10,6 +12,9 @@ from tensorflow.python.eager import context  # The one place where TensorFlow gi
 from youtube8m_mod import files
 from youtube8m_mod.distribution.placement import device_name
 from youtube8m_mod.terminal import format_table
+
+if TYPE_CHECKING:
+    from youtube8m_mod.models.mod import MOD
 
 _COLUMNS = {
     "subtree": "subtree",
@@ -25,7 +30,7 @@ _NO_ACTIVATION = {"ReadVariableOp", "Const", "Placeholder", "VarHandleOp"}
 
 
 @contextlib.contextmanager
-def reported(model, path):
+def reported(model: "MOD", path: files.Path) -> Iterator[None]:
     """A scope for the first call of a training step, which writes `placement.json` at its end.
 
     {"devices": {device: {"subtrees", "parameters", "weight_bytes", "slot_bytes", "forward_matmuls",
@@ -43,7 +48,7 @@ def reported(model, path):
     files.write_json(path, {"devices": dict(sorted(devices.items()))})
 
 
-def variable_report(model):
+def variable_report(model: "MOD") -> dict[str, dict[str, Any]]:
     """{device: {"subtrees", "parameters", "weight_bytes", "slot_bytes"}} by where the variables lie."""
     devices = {}
     for kind, variables in (("weight_bytes", model.variables), ("slot_bytes", model.optimizer.variables)):
@@ -58,7 +63,7 @@ def variable_report(model):
     return devices
 
 
-def matmul_report(graphs):
+def matmul_report(graphs: Iterable[tf.compat.v1.GraphDef]) -> dict[str, dict[str, int]]:
     """{device: {"forward_matmuls", "backward_matmuls"}} of `tf.compat.v1.GraphDef`s that are placed on devices."""
     devices = {}
     for graph in graphs:
@@ -69,13 +74,13 @@ def matmul_report(graphs):
     return devices
 
 
-def is_backward(node):
+def is_backward(node: tf.compat.v1.NodeDef | tf.Operation) -> bool:
     """Whether a gradient tape made a node of a graph; custom gradients number their scopes."""
     return re.search(r"gradient_tape(_\d+)?/", node.name) is not None
 
 
 @contextlib.contextmanager
-def collected_graphs():
+def collected_graphs() -> Iterator[Callable[[], list[tf.compat.v1.GraphDef]]]:
     """Yields a function that gives the graphs run in the block, optimised and split by device.
 
     A TensorFlow function shows them once, when it runs for the first time.
@@ -91,7 +96,7 @@ def collected_graphs():
         eager_context.disable_graph_collection()
 
 
-def activation_bytes(graph):
+def activation_bytes(graph: tf.Graph) -> dict[str, int]:
     """{device: bytes of tensors that the backward pass of a traced graph reads of its forward pass}."""
     tensors = {}
     for operation in graph.get_operations():
@@ -108,7 +113,7 @@ def activation_bytes(graph):
     return devices
 
 
-def start_table(model, graph):
+def start_table(model: "MOD", graph: tf.Graph) -> str:
     """Text of the table: a line for each subtree on each of its devices."""
     places = [
         (index, device)

@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from keras import ops
@@ -10,6 +12,9 @@ from youtube8m_mod import figures
 from youtube8m_mod.models.batch import as_batch
 from youtube8m_mod.overrides import to_dict
 from youtube8m_mod.training.callbacks import RunCallback
+
+if TYPE_CHECKING:
+    from youtube8m_mod.training.validation import Validation
 
 
 class TensorBoardDetails(RunCallback):
@@ -23,13 +28,13 @@ class TensorBoardDetails(RunCallback):
         validation: a `Validation` earlier in the list, whose rated segments are drawn; or None.
     """
 
-    def __init__(self, every=10, validation=None):
+    def __init__(self, every: int = 10, validation: "Validation | None" = None):
         super().__init__()
         self.every, self.validation = every, validation
         self._weights = tf.function(self._mixing_weights, autograph=False, reduce_retracing=True)
         self._norms = tf.function(self._gradient_norms, autograph=False)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         run = self.trainer.run
         rows = [("seed", run.seed), ("precision", run.precision)]
         for title, config in (("model", run.model), ("phase", run.phase)):
@@ -38,7 +43,7 @@ class TensorBoardDetails(RunCallback):
         with self.trainer.log.history.writer.as_default(self.trainer.state["step"]):
             tf.summary.text("configuration", "\n".join(["| field | value |", "| --- | --- |", *lines]))
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         step, log_steps = self.trainer.state["step"], self.trainer.options.log_steps
         with self.trainer.log.history.writer.as_default(step):
             self._write_segments()
@@ -49,7 +54,7 @@ class TensorBoardDetails(RunCallback):
             if self.every and step % (self.every * log_steps) == 0:
                 self._write_mixing_weights()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         with self.trainer.log.history.writer.as_default(self.trainer.state["step"]):
             self._write_segments()
 
@@ -82,7 +87,7 @@ class TensorBoardDetails(RunCallback):
         return {path: output.weights for path, output in _nodes(self.model.tree(as_batch(batch), training=False))}
 
 
-def write_rated_segments(videos):
+def write_rated_segments(videos: Sequence[Mapping[str, Any]] | None) -> None:
     """Draws rated segments, as `Scorer.rated_videos` gives them, for the current writer of summaries."""
     if not videos:
         return
