@@ -17,7 +17,10 @@ setup(
     license="Apache-2.0",
     package_dir={"": "."},  # With it an editable installation is one line in a .pth file, and no page of warnings.
     packages=find_packages(include=["youtube8m_mod", "youtube8m_mod.*"]),
-    package_data={"youtube8m_mod.explore": ["page.html", "page.css", "page.js"]},
+    package_data={
+        "youtube8m_mod": ["py.typed"],
+        "youtube8m_mod.explore": ["page.html", "page.css", "page.js"],
+    },
     entry_points={
         "console_scripts": [
             f"youtube8m-mod-{name} = youtube8m_mod.{module}:run"

@@ -32,6 +32,7 @@ def wheel(tmp_path_factory):
 def test_every_module_is_in_it_and_nothing_beside_the_package(wheel):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "youtube8m_mod").rglob("*.py")}
     assert {name for name in wheel if name.endswith(".py")} == modules
+    assert "youtube8m_mod/py.typed" in wheel, "type checkers would pass the hints over"
     assert not [name for name in wheel if ".data/" in name], "a script of its own name would land on the PATH"
 
 
