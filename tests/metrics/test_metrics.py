@@ -75,6 +75,16 @@ def test_examples_of_no_weight_do_not_count(rank):
         np.testing.assert_allclose(metric.result(), scores[metric.name], rtol=1e-6)
 
 
+def test_a_batch_without_an_example_changes_nothing():
+    """A replica may have none of the last batch."""
+    labels, probabilities = examples()
+    scores = expected(labels, probabilities)
+    for metric in (each() for each in METRICS):
+        metric.update_state(labels, probabilities)
+        metric.update_state(labels[:0], probabilities[:0])
+        np.testing.assert_allclose(metric.result(), scores[metric.name], rtol=1e-6)
+
+
 def test_configuration_round_trip():
     metrics = [GAP(top_k=3, name="gap_3"), HitAt1(), PERR()]
     for metric in metrics:

@@ -28,10 +28,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Even though")  # The data's func
 
 @pytest.fixture(scope="module")
 def models(data, tmp_path_factory):
-    """A folder of two train_dirs, "a" and "b", trained on videos."""
+    """A folder of two train_dirs, "a" and "b", trained on videos: a single model and a mixture."""
     folder = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate("ab"):
-        tiny.trainer(data, folder / name, tiny.run(max_steps=2, seed=seed)).train()
+    tiny.trainer(data, folder / "a", tiny.run(max_steps=2)).train()
+    tiny.trainer(data, folder / "b", tiny.run(max_steps=2, name="mix_nextvlad_tiny", model=("branching=2",))).train()
     return folder
 
 
@@ -43,8 +43,12 @@ def test_logits_are_the_mean_of_the_models(data, models):
     run = student()
     teacher = Teacher(teachers(f"{models}/a,{models}/b", "last", run), segments=False)
     batch = next(iter(Reader(f"{data}/train-*.tfrecord", run.model).read(4)))
-    expected = np.mean([checkpoints.load_model(f"{models}/{name}")[0].tree(batch).logits for name in "ab"], axis=0)
-    np.testing.assert_allclose(teacher(batch), expected, atol=1e-4)
+    one_frame = batch | {"features": batch["features"][:, :1]}  # As video-level records have.
+    one_frame |= {name: tf.ones_like(batch[name]) for name in ("num_frames", "present_frames")}
+    trained = [checkpoints.load_model(f"{models}/{name}")[0] for name in "ab"]
+    for given in (batch, one_frame):
+        expected = np.mean([model.tree(given).logits for model in trained], axis=0)
+        np.testing.assert_allclose(teacher(given), expected, atol=1e-4)
     assert [len(steps) for _, steps in run.teachers] == [1, 1]
     assert [steps[0][0] for _, steps in run.teachers] == [2, 2]
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded import fold_checkpoint
 from youtube8m_mod.inference.members import Member, check_alike
-from youtube8m_mod.inference.scorers import Scorer
 from youtube8m_mod.training.run import Run
 
 
@@ -27,13 +27,19 @@ class Teacher:
     """
 
     def __init__(self, members: list[Member], segments: bool):
-        models = [
+        self._models = [
             fold_checkpoint(member.train_dir, segments=segments, checkpoint=member.checkpoint) for member in members
         ]
-        self._scorer = Scorer(models, [member.weight for member in members], attends_to_all=segments)
+        self._weights, self._segments = [member.weight for member in members], segments
 
     def __call__(self, batch: dict[str, Any]) -> tf.Tensor:
-        return self._scorer.logits(batch["features"], batch["num_frames"], batch.get("present_frames"))
+        features, attended = batch["features"], None if self._segments else batch["num_frames"]
+        # Padded as in training: a video-level record has one row there, whatever the frames of the model.
+        logits = [
+            model.predict_logits(features, attended, batch.get("present_frames"), features.shape[1])
+            for model in self._models
+        ]
+        return sum(np.float32(weight) * each for weight, each in zip(self._weights, logits))
 
 
 def teachers(train_dirs: str, checkpoint: str, run: Run) -> list[Member]:

@@ -34,6 +34,6 @@ class PERR(keras.metrics.Mean):
 def _largest(count, classes):
     """The largest number of labels, or in a graph, where it is not known, that of the classes: sorting all is slow."""
     try:
-        return min(max(int(ops.max(count)), 1), classes)
+        return min(int(ops.max(count, initial=1)), classes)  # A replica may have no example.
     except TypeError:
         return classes
