@@ -8,13 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from youtube8m_mod import environment
 from youtube8m_mod.errors import UserError, run_main
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 _LOST_CODE = 75  # Exit code of a supervised process that lost what it needs from outside (EX_TEMPFAIL).
 
@@ -38,7 +35,7 @@ class Supervised:
         restarts: how often it was started before.
     """
 
-    def __init__(self, restarts: int, pipe: "Connection"):
+    def __init__(self, restarts: int, pipe: Any):
         self.restarts, self._pipe = restarts, pipe
 
     def lost(self, sentence: str) -> NoReturn:
