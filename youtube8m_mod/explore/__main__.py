@@ -88,9 +88,10 @@ def main(_: list[str]) -> None:
     page.drawing_library()  # Where it is missing, that is said before the work.
     num_classes = described and described.num_classes
     if FLAGS.train_dir:
-        from youtube8m_mod.training.run import Run
+        from youtube8m_mod.inference.members import segment_members
 
-        num_classes = Run.load(FLAGS.train_dir).model.num_classes
+        members = segment_members(FLAGS.train_dir, FLAGS.checkpoint, FLAGS.node, FLAGS.model_weights)
+        num_classes = members[0].run.model.num_classes
     names = read_label_names(FLAGS.label_names, num_classes) if FLAGS.label_names else {}
     truths = read_truth(truth)
     options = {name: getattr(FLAGS, name) for name in _SHOWN}
