@@ -34,7 +34,9 @@ def shapes_of(config):
     """{path: shape} of the trainable variables; nothing is allocated."""
     with keras.StatelessScope(initialize_variables=False):
         model = MOD(config)
-    return {variable.path: tuple(variable.shape) for variable in model.trainable_variables}
+    shapes = {variable.path: tuple(variable.shape) for variable in model.trainable_variables}
+    keras.utils.clear_session()  # Else the next scope of Keras in this process would initialise these variables.
+    return shapes
 
 
 def parameters(config):

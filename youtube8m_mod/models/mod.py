@@ -356,7 +356,8 @@ class MOD(keras.Model):
         if not (self.recipe.averaged_teacher and self.compiled):
             return None
         averages = zip(self.trainable_variables, self.optimizer._model_variables_moving_average)
-        with keras.StatelessScope([(variable, average.value) for variable, average in averages]):
+        averaged = [(variable, average.value) for variable, average in averages]
+        with keras.StatelessScope(averaged, initialize_variables=False):
             return self.tree(batch, training=False)
 
     def _scaled_frames(self, batch):

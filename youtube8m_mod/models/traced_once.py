@@ -48,7 +48,8 @@ class TracedOnce:
 
     def _of_first(self, values, args):
         """(result for the first layer with these values of its variables, {number of a variable: new value})."""
-        with keras.StatelessScope(list(zip(self._variables[0], values))) as scope:
+        # Without the argument the scope's end would initialise whatever variables a caller has not initialised yet.
+        with keras.StatelessScope(list(zip(self._variables[0], values)), initialize_variables=False) as scope:
             result = self.function(self.layers[0], *args)
         new = [scope.get_current_value(variable) for variable in self._variables[0]]
         return result, {
