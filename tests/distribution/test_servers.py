@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -16,13 +17,16 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.training import checkpoints
 
 TF_CONFIG = json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}})
-SERVER = """
+SERVERS = """
 import sys
 import tensorflow as tf
 
-tf.distribute.Server({"worker": sys.argv[2:]}, job_name="worker", task_index=int(sys.argv[1]))
+servers = [tf.distribute.Server({"worker": sys.argv[1:]}, job_name="worker", task_index=task) for task in range(2)]
+print("started", flush=True)
 sys.stdin.read()
 """
+# The system gives these to nobody who asks for any port; what it gives others could be one that was free a moment ago.
+PORTS = range(20_000, 32_000)
 RUN = """
 import json, os, sys
 import numpy as np
@@ -65,9 +69,12 @@ def test_bad_tf_config(value, message):
 
 
 def test_no_server_at_an_address():
-    port = free_port()
-    with pytest.raises(UserError, match=f"Worker 0 at 127.0.0.1:{port} cannot be reached .*: a tf.distribute.Server"):
-        Servers([f"127.0.0.1:{port}"], timeout=1).connect()
+    with socket.socket() as bound:  # And not listening: whoever connects is refused.
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        message = f"Worker 0 at 127.0.0.1:{port} cannot be reached .*: a tf.distribute.Server"
+        with pytest.raises(UserError, match=message):
+            Servers([f"127.0.0.1:{port}"], timeout=1).connect()
 
 
 @pytest.mark.parametrize("timeout", [0.5, float("nan"), float("inf"), -1])
@@ -85,11 +92,7 @@ def test_port_kept_to_loopback():
 
 
 def test_subtrees_on_servers_that_another_scheduler_started(tmp_path):
-    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    servers = [
-        subprocess.Popen([sys.executable, "-c", SERVER, str(task), *addresses], stdin=subprocess.PIPE)
-        for task in range(2)
-    ]
+    servers, addresses = started_servers()
     try:
         run = subprocess.run(
             [sys.executable, "-c", RUN, str(tmp_path)],
@@ -100,10 +103,8 @@ def test_subtrees_on_servers_that_another_scheduler_started(tmp_path):
         )
         assert run.returncode == 0, run.stderr
     finally:
-        for server in servers:
-            server.kill()
-            server.wait()
-            server.stdin.close()
+        servers.kill()
+        servers.communicate()
     local = Run(Placement(FOUR[:2]), branching="2")
     losses = local.train([batch()])
     np.testing.assert_allclose(np.load(tmp_path / "losses.npy"), losses, rtol=1e-5)
@@ -112,6 +113,14 @@ def test_subtrees_on_servers_that_another_scheduler_started(tmp_path):
     assert_close(restored.state(), local.state(), absolute=5e-5)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+def started_servers():
+    """(process of two servers that have started, their addresses)."""
+    for _ in range(5):
+        addresses = [f"127.0.0.1:{port}" for port in random.sample(PORTS, 2)]
+        servers = subprocess.Popen(
+            [sys.executable, "-c", SERVERS, *addresses], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        if servers.stdout.readline() == "started\n":
+            return servers, addresses
+        servers.communicate()  # It ended: somebody has one of the ports.
+    raise AssertionError("No two ports were free in five tries.")
