@@ -80,6 +80,8 @@ def main(_: list[str]) -> None:
             "--train_dir with --input_data_pattern, or files of inference.py (--segment_predictions_file, "
             "--video_predictions_file, --submission_file), must name what is to be shown."
         )
+    if FLAGS.train_dir and not FLAGS.input_data_pattern:
+        raise UserError("--input_data_pattern must name the videos that --train_dir is to localise.")
     check_companions({("train_dir",): _OF_MODELS})
     from youtube8m_mod.explore import page, truth
     from youtube8m_mod.explore.outputs import read_outputs
@@ -123,8 +125,6 @@ def read_truth(truth: ModuleType) -> "dict[str, Truth]":
 
 def localise(options: dict[str, Any]) -> "Contents":
     """The contents of a page of the videos that the models localise."""
-    if not FLAGS.input_data_pattern:
-        raise UserError("--input_data_pattern must name the videos that --train_dir is to localise.")
     from youtube8m_mod import files
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.explore.outputs import read_outputs
