@@ -187,6 +187,10 @@ def total_loss(terms: Mapping[str, Tensor], recipe: Recipe, distillation_factor:
         distillation_factor: of all lambdas, as `distillation.schedule` gives it; None: 1.
     """
 
+    return sum(_weighted(terms, recipe, distillation_factor))
+
+
+def _weighted(terms, recipe, distillation_factor=None):
     def weighted(name, value):
         kind, path = split_term_name(name)
         if kind not in ("kl", "teacher"):
@@ -195,7 +199,7 @@ def total_loss(terms: Mapping[str, Tensor], recipe: Recipe, distillation_factor:
         value = weight * value
         return value if distillation_factor is None else distillation_factor * value
 
-    return sum(weighted(name, value) for name, value in terms.items())
+    return [weighted(name, value) for name, value in terms.items()]
 
 
 def level_sums(terms: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
@@ -205,9 +209,10 @@ def level_sums(terms: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]
         {"loss": their weighted sum, "bce_level_<n>", "kl_level_<n>", "teacher_level_<n>": sums over the nodes of a
         level, level 0 being the root, the distillation before its weight; "l2"}.
     """
-    sums = {"loss": total_loss(terms, recipe)}
+    shown_terms = {"loss": _weighted(terms, recipe)}
     for name in sorted(terms, key=lambda name: (split_term_name(name)[0], level_of(split_term_name(name)[1]))):
         kind, path = split_term_name(name)
         shown = "l2" if kind == "l2" else f"{kind}_level_{level_of(path)}"
-        sums[shown] = sums.get(shown, 0.0) + terms[name]
-    return sums
+        shown_terms.setdefault(shown, []).append(terms[name])
+    # No chain of additions: TensorFlow's graph optimiser reorders one, and not in each process alike.
+    return {shown: ops.sum(ops.stack(values)) for shown, values in shown_terms.items()}
