@@ -12,10 +12,10 @@ import json
 import os
 import sys
 import tempfile
-import time
 
 import numpy as np
 
+from benchmarks.whole_process import timed
 from youtube8m_mod import terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.formats.submission import write_submission
@@ -47,22 +47,13 @@ def measure(listed, parent):
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         paths = generate(folder, listed, np.random.default_rng(0))
         output = os.path.join(folder, "joined.csv")
-        command = [sys.executable, "-m", "youtube8m_mod.ensemble"]
-        command += [f"--inputs={','.join(paths)}", "--weights=0.4,0.3,0.3", f"--output_file={output}"]
-        start = time.perf_counter()
-        silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=silent)
-        _, status, usage = os.wait4(process, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            raise SystemExit(f"The ensemble ended with status {status}.")
+        flags = [f"--inputs={','.join(paths)}", "--weights=0.4,0.3,0.3", f"--output_file={output}"]
+        costs = timed(["-m", "youtube8m_mod.ensemble", *flags])
         return {
             "case": f"{MEMBERS} x {CLASSES} x {listed:,}",
             "read_gb": round(sum(map(os.path.getsize, paths)) / 1e9, 3),
             "written_gb": round(os.path.getsize(output) / 1e9, 3),
-            "seconds": round(seconds, 2),
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-            "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
+            **costs,
         }
 
 

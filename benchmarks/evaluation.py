@@ -10,10 +10,10 @@ import json
 import os
 import sys
 import tempfile
-import time
 
 import numpy as np
 
+from benchmarks.whole_process import timed
 from youtube8m_mod import terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.evaluation.rated_labels import RatedLabels
@@ -61,29 +61,14 @@ def measure(listed):
     with tempfile.TemporaryDirectory() as folder:
         submission, cache = generate(folder, listed, np.random.default_rng(0))
         output = os.path.join(folder, "map.json")
-        command = [
-            sys.executable,
-            SCRIPT,
-            f"--submission_file={submission}",
-            f"--label_cache={cache}",
-            f"--output_file={output}",
-        ]
-        start = time.perf_counter()
-        silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=silent)
-        _, status, usage = os.wait4(process, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            raise SystemExit(f"eval_map.py ended with status {status}.")
+        costs = timed([SCRIPT, f"--submission_file={submission}", f"--label_cache={cache}", f"--output_file={output}"])
         with open(output, encoding="utf-8") as file:
             score = json.load(file)["map"]
         return {
             "case": f"{CLASSES} x {listed:,}",
             "file_gb": round(os.path.getsize(submission) / 1e9, 3),
             "ratings": RATINGS,
-            "seconds": round(seconds, 2),
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-            "peak_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),
+            **costs,
             "map": round(score, 4),
         }
 

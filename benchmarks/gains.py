@@ -68,8 +68,8 @@ class Gains:
             groups = [*itertools.combinations(seeds, size)]
             cases.append((f"ensemble of {size} single leaves", {"node": LEAF}, groups))
             cases.append((f"ensemble of {size} MODs", {}, groups))
-        best = {"segment_shifts": "-1,0,1", "context": "0.2,0.1"}
-        cases.append((f"ensemble of {len(seeds)} MODs, shifts -1 to 1 and context of both", best, [(*seeds,)]))
+        together = "shifts -1 to 1 and context of both"
+        cases.append((f"ensemble of {len(seeds)} MODs, {together}", SINGLE_MODEL[f"MOD, {together}"], [(*seeds,)]))
         for name, settings, groups in cases:
             maps = [self.map_of(group, settings) for group in groups]
             yield {"scores": name, "MAP": np.mean(maps), "lowest": min(maps), "highest": max(maps), "of": maps}

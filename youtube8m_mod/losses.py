@@ -186,20 +186,17 @@ def total_loss(terms: Mapping[str, Tensor], recipe: Recipe, distillation_factor:
         recipe: a `Recipe`.
         distillation_factor: of all lambdas, as `distillation.schedule` gives it; None: 1.
     """
+    return sum(_weighted(name, value, recipe, distillation_factor) for name, value in terms.items())
 
-    return sum(_weighted(terms, recipe, distillation_factor))
 
-
-def _weighted(terms, recipe, distillation_factor=None):
-    def weighted(name, value):
-        kind, path = split_term_name(name)
-        if kind not in ("kl", "teacher"):
-            return value
-        weight = recipe.teacher_weight if kind == "teacher" else recipe.distillation_weight_at(level_of(path))
-        value = weight * value
-        return value if distillation_factor is None else distillation_factor * value
-
-    return [weighted(name, value) for name, value in terms.items()]
+def _weighted(name, value, recipe, distillation_factor=None):
+    """A term as it counts in the loss."""
+    kind, path = split_term_name(name)
+    if kind not in ("kl", "teacher"):
+        return value
+    weight = recipe.teacher_weight if kind == "teacher" else recipe.distillation_weight_at(level_of(path))
+    value = weight * value
+    return value if distillation_factor is None else distillation_factor * value
 
 
 def level_sums(terms: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
@@ -209,7 +206,7 @@ def level_sums(terms: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]
         {"loss": their weighted sum, "bce_level_<n>", "kl_level_<n>", "teacher_level_<n>": sums over the nodes of a
         level, level 0 being the root, the distillation before its weight; "l2"}.
     """
-    shown_terms = {"loss": _weighted(terms, recipe)}
+    shown_terms = {"loss": [_weighted(name, value, recipe) for name, value in terms.items()]}
     for name in sorted(terms, key=lambda name: (split_term_name(name)[0], level_of(split_term_name(name)[1]))):
         kind, path = split_term_name(name)
         shown = "l2" if kind == "l2" else f"{kind}_level_{level_of(path)}"

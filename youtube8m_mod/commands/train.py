@@ -192,10 +192,10 @@ def _train_on_ray(supervised, address, workers, timeout, what):
     """`_train` in a process that is started again where a worker is lost."""
     from youtube8m_mod.distribution.ray_workers import RayWorkers
 
-    options = what[3]
+    run, train_dir, pattern, options, *others = what
     if supervised.restarts:
         options = dataclasses.replace(options, start_new_model=False)
-    _train(RayWorkers(address, workers, timeout, supervised), *what[:3], options, *what[4:])
+    _train(RayWorkers(address, workers, timeout, supervised), run, train_dir, pattern, options, *others)
 
 
 def _train(cluster, run, train_dir, pattern, options, placing, validation, teaching):

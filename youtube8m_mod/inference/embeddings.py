@@ -1,4 +1,4 @@
-"""Hidden vectors of videos or segments: joined over leaves, put by in blocks, written as one file.
+"""Hidden vectors of videos or segments: put by in blocks, written as one file.
 
 While a run goes on, each of its pieces has blocks beside it in the folder of the pieces. The file holds them in the
 order of the input: its files sorted, and the records as they stand therein.
@@ -27,7 +27,7 @@ class Embeddings:
     Attributes:
         path: an .npz or .parquet.
         of: `VIDEOS` or `SEGMENTS`.
-        join: `CONCATENATE` or `MEAN`, over leaves and models; see `join_leaves`.
+        join: `CONCATENATE` or `MEAN`, over leaves and models; see `scorers.join_leaves`.
     """
 
     path: str
@@ -44,23 +44,6 @@ class Embeddings:
                 raise UserError(
                     f"Embeddings in Parquet need pyarrow, which cannot be loaded ({error}): pip install pyarrow."
                 ) from error
-
-
-def join_leaves(hidden: Sequence[np.ndarray], weights: Sequence[float], join: str) -> np.ndarray:
-    """The embeddings of a batch from the hidden vectors of the leaves of some models.
-
-    Args:
-        hidden: float32 (batch, leaves, hidden size) of each model.
-        weights: one a model, summing to one.
-        join: `CONCATENATE`: the leaves of the first model, in the order of the tree, then those of the next; `MEAN`:
-            the mean over leaves of each model, then over models by weight, for which their hidden sizes must agree.
-
-    Returns:
-        float32 (batch, size).
-    """
-    if join == CONCATENATE:
-        return np.concatenate([np.reshape(each, (len(each), -1)) for each in hidden], axis=1)
-    return sum(np.float32(weight) * np.mean(each, axis=1) for weight, each in zip(weights, hidden))
 
 
 class Blocks:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.inference.embeddings import join_leaves
+from youtube8m_mod.inference.embeddings import CONCATENATE
 from youtube8m_mod.inference.folded import FoldedModel, Values
 
 
@@ -40,7 +40,7 @@ class Scorer:
         """The mean of the models' logits, float32 `(batch, C)`; arguments as of a call."""
         attended = None if self.attends_to_all else num_frames
         logits = [model.predict_logits(features, attended, present_frames) for model in self.models]
-        return sum(np.float32(weight) * each for weight, each in zip(self.weights, logits))
+        return weighted_mean(logits, self.weights)
 
     def outputs(
         self, features: Values, num_frames: Values, present_frames: Values, join: str
@@ -52,8 +52,7 @@ class Scorer:
         """
         attended = None if self.attends_to_all else num_frames
         logits, hidden = zip(*(model.predict_outputs(features, attended, present_frames) for model in self.models))
-        total = sum(np.float32(weight) * each for weight, each in zip(self.weights, logits))
-        return total, join_leaves([each.numpy() for each in hidden], self.weights, join)
+        return weighted_mean(logits, self.weights), join_leaves([each.numpy() for each in hidden], self.weights, join)
 
 
 @dataclasses.dataclass
@@ -64,3 +63,25 @@ class Ones:
 
     def __call__(self, features: Values, num_frames: Values, present_frames: Values) -> np.ndarray:
         return np.ones((len(features), self.num_classes), np.float32)
+
+
+def weighted_mean(values: Sequence[Values], weights: Sequence[float]) -> Values:
+    """The mean of the models' values, by weights that sum to one."""
+    return sum(np.float32(weight) * each for weight, each in zip(weights, values))
+
+
+def join_leaves(hidden: Sequence[np.ndarray], weights: Sequence[float], join: str) -> np.ndarray:
+    """The embeddings of a batch from the hidden vectors of the leaves of some models.
+
+    Args:
+        hidden: float32 (batch, leaves, hidden size) of each model.
+        weights: one a model, summing to one.
+        join: `CONCATENATE`: the leaves of the first model, in the order of the tree, then those of the next; `MEAN`:
+            the mean over leaves of each model, then over models by weight, for which their hidden sizes must agree.
+
+    Returns:
+        float32 (batch, size).
+    """
+    if join == CONCATENATE:
+        return np.concatenate([np.reshape(each, (len(each), -1)) for each in hidden], axis=1)
+    return weighted_mean([np.mean(each, axis=1) for each in hidden], weights)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded import fold_checkpoint
 from youtube8m_mod.inference.members import Member, check_alike
+from youtube8m_mod.inference.scorers import weighted_mean
 from youtube8m_mod.training.run import Run
 
 
@@ -39,7 +39,7 @@ class Teacher:
             model.predict_logits(features, attended, batch.get("present_frames"), features.shape[1])
             for model in self._models
         ]
-        return sum(np.float32(weight) * each for weight, each in zip(self._weights, logits))
+        return weighted_mean(logits, self._weights)
 
 
 def teachers(train_dirs: str, checkpoint: str, run: Run) -> list[Member]:

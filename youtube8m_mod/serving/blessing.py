@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.inference.embeddings import join_leaves
+from youtube8m_mod.inference.scorers import join_leaves
 from youtube8m_mod.models.hidden_vectors import hidden_vectors
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.tree import parse_path
