@@ -58,7 +58,13 @@ def find(browser, selector):
 
 
 def texts(browser, selector):
-    return [found.text for found in browser.find_elements(By.CSS_SELECTOR, selector)]
+    """The visible text of what a selector finds, read at one moment: the page may be drawn anew between two calls."""
+    script = "return [...document.querySelectorAll(arguments[0])].map(e => (e.innerText ?? e.textContent).trim())"
+    return browser.execute_script(script, selector)
+
+
+def text(browser, selector):
+    return next(iter(texts(browser, selector)), "")
 
 
 def point_at(browser, row, segment, rows, segments):
@@ -74,29 +80,27 @@ def point_at(browser, row, segment, rows, segments):
 
 
 def test_search_a_class_click_a_segment_read_its_value(opened):
-    assert find(opened, "h2").text == "SjJ3"
+    assert text(opened, "h2") == "SjJ3"
     find(opened, "#tab-classes").click()
     assert texts(opened, "#list a") == ["Cat <b>& dog</b></script>\nclass 7", "Guitar\nclass 5", "Vehicle\nclass 11"]
     find(opened, "#search").send_keys("vehi")
-    assert texts(opened, "#list a") == ["Vehicle\nclass 11"] and find(opened, "#count").text == "1 class"
+    assert texts(opened, "#list a") == ["Vehicle\nclass 11"] and text(opened, "#count") == "1 class"
     find(opened, "#list a").click()
-    wait(opened, lambda: find(opened, "h2").text == "Vehicle")
+    wait(opened, lambda: text(opened, "h2") == "Vehicle")
     assert texts(opened, "tbody td:nth-child(2)") == ["SjJ3, 10–15 s", "SjJ3, 5–10 s", "SjJ3, 0–5 s"]
     assert texts(opened, "tbody td:nth-child(4)") == ["not rated", "✓ true", "not rated"]
     find(opened, "tbody tr:nth-child(2) a").click()
-    wait(opened, lambda: find(opened, "h2").text == "SjJ3")
-    assert (
-        f"Vehicle, 5–10 s (0:05): value (Eq. 1) {0.5**0.05 * 0.75**0.95:.4f}, ✓ true" in find(opened, "#reading").text
-    )
+    wait(opened, lambda: text(opened, "h2") == "SjJ3")
+    assert f"Vehicle, 5–10 s (0:05): value (Eq. 1) {0.5**0.05 * 0.75**0.95:.4f}, ✓ true" in text(opened, "#reading")
     assert opened.execute_script("return document.querySelectorAll('#chart .shapelayer path').length") == 1
 
     point_at(opened, 0, 2, rows=2, segments=3)
     value = f"{0.5**0.05 * 0.9**0.95:.4f}"
-    wait(opened, lambda: value in find(opened, "#reading").text)
+    wait(opened, lambda: value in text(opened, "#reading"))
     assert wait(opened, lambda: value in "".join(texts(opened, "#chart .hoverlayer text")))
     point_at(opened, 1, 0, rows=2, segments=3)
-    wait(opened, lambda: "Guitar, 0–5 s" in find(opened, "#reading").text)
-    assert "✗ rated as absent" in find(opened, "#reading").text
+    wait(opened, lambda: "Guitar, 0–5 s" in text(opened, "#reading"))
+    assert "✗ rated as absent" in text(opened, "#reading")
     ActionChains(opened, duration=0).click().perform()
     point = "return document.getElementById('chart').layout.shapes[0].x0"
     assert wait(opened, lambda: opened.execute_script(point) == 0)
@@ -105,15 +109,15 @@ def test_search_a_class_click_a_segment_read_its_value(opened):
 def test_keyboard_alone(opened):
     search = find(opened, "#search")
     search.send_keys("guitar", Keys.ARROW_DOWN)
-    assert opened.switch_to.active_element.text.startswith("SjJ3")
-    opened.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
-    opened.switch_to.active_element.send_keys(Keys.ENTER)
-    wait(opened, lambda: find(opened, "h2").text == YOUTUBE)
+    assert text(opened, ":focus").startswith("SjJ3")
+    ActionChains(opened, duration=0).send_keys(Keys.ARROW_DOWN, Keys.ENTER).perform()
+    wait(opened, lambda: text(opened, "h2") == YOUTUBE)
     chart = find(opened, "#chart")
     chart.send_keys(Keys.ARROW_RIGHT)
-    assert "Guitar, 0–5 s" in find(opened, "#reading").text
+    wait(opened, lambda: "Guitar, 0–5 s" in text(opened, "#reading"))
     chart.send_keys(Keys.END, Keys.ARROW_DOWN)
-    assert "Cat <b>& dog</b></script>, 5–10 s (0:05): value (Eq. 1) not known" in find(opened, "#reading").text
+    last = "Cat <b>& dog</b></script>, 5–10 s (0:05): value (Eq. 1) not known"
+    wait(opened, lambda: last in text(opened, "#reading"))
     find(opened, "#tab-videos").send_keys(Keys.ARROW_RIGHT)
     assert find(opened, "#tab-classes").get_attribute("aria-selected") == "true"
     unnamed = """return [...document.querySelectorAll('a, button, input, select, [tabindex="0"]')]
@@ -123,14 +127,15 @@ def test_keyboard_alone(opened):
 
 def test_links_to_youtube_are_those_of_its_ids(opened):
     opened.execute_script(f"location.hash = '#video={YOUTUBE}&class=5&t=5'")
-    wait(opened, lambda: find(opened, "h2").text == YOUTUBE)
-    links = [a.get_attribute("href") for a in opened.find_elements(By.CSS_SELECTOR, "main a[target]")]
+    wait(opened, lambda: text(opened, "h2") == YOUTUBE)
+    addresses = "return [...document.querySelectorAll('main a[target]')].map(a => a.href)"
+    links = opened.execute_script(addresses)
     assert links == [f"https://www.youtube.com/watch?v={YOUTUBE}&t={second}s" for second in (0, 5)]
     opened.execute_script("location.hash = '#video=SjJ3&class=11&t=5'")
-    wait(opened, lambda: find(opened, "h2").text == "SjJ3")
-    assert opened.find_elements(By.CSS_SELECTOR, "main a[target]") == []
+    wait(opened, lambda: text(opened, "h2") == "SjJ3")
+    assert opened.execute_script(addresses) == []
     opened.back()
-    wait(opened, lambda: find(opened, "h2").text == YOUTUBE)
+    wait(opened, lambda: text(opened, "h2") == YOUTUBE)
 
 
 def test_light_and_dark(opened):
