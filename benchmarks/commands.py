@@ -140,7 +140,9 @@ def main(argv):
 
     def add(case, used, results):
         for checkout, (seconds, peak) in zip(used, results):
-            rows.append({"case": case, "checkout": os.path.basename(checkout), "seconds": seconds, "peak_gb": peak})
+            rows.append(
+                {"case": case, "checkout": os.path.basename(checkout), "seconds": seconds, "peak_gb": peak or "-"}
+            )
             print(rows[-1], flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -169,10 +171,10 @@ def main(argv):
             add(f"inference.py, {leaf}, {precision}, {videos} videos", used, all_)
             more = segments(f"{folder}/data") - segments(f"{folder}/one")
             for checkout, (first, _), (whole, _) in zip(used, one, all_):
-                notes.append(
-                    f"{precision}, {os.path.basename(checkout)}: {more:,} segments more in {whole - first:.1f} s, "
-                    f"{more / max(whole - first, 1e-9):,.0f} a second."
-                )
+                rate = f"{more / (whole - first):,.0f} a second" if whole > first else "too few to measure"
+                name, seconds = os.path.basename(checkout), whole - first
+                rate = f"{more / seconds:,.0f} a second" if seconds > 0 else "too few to measure"
+                notes.append(f"{precision}, {name}: {more:,} segments more in {seconds:.1f} s, {rate}.")
         if "demo" in chosen:
             add("demo", checkouts[-1:], in_turn(checkouts[-1:], 1, lambda checkout, _: commands.demo(checkout)))
         if "full" in chosen:

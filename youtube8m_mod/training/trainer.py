@@ -26,7 +26,13 @@ from youtube8m_mod.training.tensorboard import TensorBoardDetails
 from youtube8m_mod.training.train_dir import note_start, prepare
 from youtube8m_mod.training.validation import KeepBest, Validation, ValidationOptions
 
-_IDLE_OPTIMIZERS = ("layout_optimizer", "loop_optimization", "implementation_selector", "shape_optimization")
+_IDLE_OPTIMIZERS = (
+    "layout_optimizer",
+    "loop_optimization",
+    "implementation_selector",
+    "shape_optimization",
+    "remapping",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +279,7 @@ class Trainer:
 
 @contextlib.contextmanager
 def _spared_optimizers():
-    """A scope without those of TensorFlow's optimisers of graphs that find nothing to do in a step.
+    """A scope without those of TensorFlow's optimisers of graphs that find next to nothing to do in a step.
 
     They take a fifth of the time of a first step; one that the user has switched off stays off.
     """
