@@ -7,9 +7,11 @@ import pytest
 
 from tests import command_line
 from youtube8m_mod import files
-from youtube8m_mod.commands import eval_map, finetune, inference, train
+from youtube8m_mod.commands import check, convert, eval_map, finetune, inference, train
 from youtube8m_mod.data import records
+from youtube8m_mod.ensemble import __main__ as ensemble
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.explore import __main__ as explore
 
 TRAINING = ["--rgb_eigenvalues=none", "--max_steps=1"]
 
@@ -82,3 +84,29 @@ def test_the_results_take_no_input_s_place(tmp_path, name):
     ]
     with pytest.raises(UserError, match=f"--output_file would take the place of --{name}"):
         command_line.call(eval_map, arguments)
+
+
+@pytest.mark.parametrize(
+    "module, flag, arguments",
+    [
+        (eval_map, "output_file", ["--submission_file=s", "--eval_data_pattern=*.tfrecord"]),
+        (eval_map, "output_file", ["--train_dir=run", "--eval_data_pattern=*.tfrecord"]),
+        (check, "output_file", ["--data_pattern=*.tfrecord"]),
+        (explore, "output", ["--submission_file=s", "--eval_data_pattern=*.tfrecord"]),
+        (ensemble, "report_file", ["--inputs=a,b", "--fit_on=*.tfrecord"]),
+    ],
+)
+def test_records_are_not_overwritten(tmp_path, monkeypatch, module, flag, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.tfrecord").write_bytes(b"records")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=f"--{flag} would take the place of a file of --.*, link/x.tfrecord: expected"):
+        command_line.call(module, [*arguments, f"--{flag}=link/x.tfrecord"])
+    assert (tmp_path / "x.tfrecord").read_bytes() == b"records"
+
+
+def test_a_vocabulary_is_not_overwritten(tmp_path):
+    (tmp_path / "vocabulary.csv").write_text("Index,Name\n0,a\n")
+    arguments = [f"--features={tmp_path}/*.npy", f"--vocabulary={tmp_path}/vocabulary.csv", f"--output_dir={tmp_path}"]
+    with pytest.raises(UserError, match="--output_dir's vocabulary.csv would take the place of --vocabulary"):
+        command_line.call(convert, arguments)

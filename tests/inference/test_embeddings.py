@@ -248,7 +248,7 @@ def test_other_embeddings_do_not_go_on_with_its_pieces(runs, tmp_path):
     "options, message",
     [
         ({"embeddings_file": "e.csv"}, '--embeddings_file must end in .npz or .parquet, got "e.csv"'),
-        ({"embeddings_file": "x.npz", "video_predictions_file": "./x.npz"}, "Each output needs a path of its own"),
+        ({"embeddings_file": "x.npz", "video_predictions_file": "./x.npz"}, "--embeddings_file would take the"),
         ({"precision": "int8"}, "--embeddings_file takes float32 or bfloat16"),
         ({"segment_shifts": "0,1"}, "--segment_shifts and --context do not go with --embeddings_of=segments"),
         ({"train_dir": "{folder}/b,{folder}/narrow", "embeddings_join": "mean"}, "same hidden_size, got 8 and 16"),

@@ -53,6 +53,20 @@ def check_companions(companions: Mapping[tuple[str, ...], Iterable[str]]) -> Non
                 raise UserError(f"--{given} belongs to {owned}, which is not given.")
 
 
+def check_outputs(written: Iterable[str], read: Iterable[str], patterns: Iterable[str] = ()) -> None:
+    """Raises `UserError` where an output would take the place of an input, or of another output.
+
+    Args:
+        written, read: names of the flags that name files, some of them not given.
+        patterns: names of the flags whose globs name files that are read.
+    """
+    from youtube8m_mod import files, overwriting
+
+    inputs = {name: flags.FLAGS[name].value for name in read}
+    inputs |= {name: files.glob(flags.FLAGS[name].value or "") for name in patterns}
+    overwriting.check_outputs({name: flags.FLAGS[name].value for name in written}, inputs)
+
+
 def define_settings(cls: type, without: Container[str] = ()) -> None:
     """Defines a flag for each `setting` of a dataclass, but those `without`."""
     for field in _settings(cls, without):

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from youtube8m_mod.commands.command import check_companions, run_command
+from youtube8m_mod.commands.command import check_companions, check_outputs, run_command
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, record_keys
 from youtube8m_mod.errors import UserError
 
@@ -70,7 +70,11 @@ def main(_: list[str]) -> None:
         FLAGS.set_default("num_classes", given.num_classes)
         FLAGS.set_default("label_names", given.path(given.label_names))
     check_companions({("submission_file",): _OF_SUBMISSIONS})
-    check_places()
+    check_outputs(
+        ("output_file", "label_cache"),
+        ("submission_file", "video_predictions_file", "label_names", "dataset"),
+        ("eval_data_pattern",),
+    )
     results = {}
     if FLAGS.submission_file:
         results |= score_submission()
@@ -80,21 +84,6 @@ def main(_: list[str]) -> None:
         from youtube8m_mod import files
 
         files.write_json(FLAGS.output_file, results)
-
-
-def check_places() -> None:
-    """Raises `UserError` where what is written would take the place of what is read."""
-    from youtube8m_mod import files
-
-    read = {name: FLAGS[name].value for name in ("submission_file", "video_predictions_file", "label_names")}
-    written = {name: FLAGS[name].value for name in ("output_file", "label_cache")}
-    places = {name: files.absolute(path) for name, path in (read | written).items() if path}
-    for name in [name for name in written if name in places]:
-        other = next((other for other in places if other != name and places[other] == places[name]), None)
-        if other:
-            raise UserError(f"--{name} would take the place of --{other}, {FLAGS[name].value}.")
-        if FLAGS.eval_data_pattern and places[name] in map(files.absolute, files.glob(FLAGS.eval_data_pattern)):
-            raise UserError(f"--{name} would take the place of a file of --eval_data_pattern, {FLAGS[name].value}.")
 
 
 def score_checkpoints() -> None:
@@ -107,6 +96,7 @@ def score_checkpoints() -> None:
         raise UserError("--train_dir needs --eval_data_pattern, the held-out records that are scored.")
     if FLAGS.watch_timeout is not None and not FLAGS.watch:
         raise UserError("--watch_timeout goes with --watch.")
+    check_outputs(("output_file",), ("dataset",), ("eval_data_pattern",))
     from youtube8m_mod.data.records import ReaderSettings
     from youtube8m_mod.terminal import format_table
     from youtube8m_mod.training.validation import ValidationOptions

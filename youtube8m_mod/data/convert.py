@@ -10,11 +10,12 @@ import numpy as np
 
 from youtube8m_mod import files, terminal
 from youtube8m_mod.data import records
-from youtube8m_mod.data.dataset import Dataset
+from youtube8m_mod.data.dataset import DATASET, Dataset
 from youtube8m_mod.data.own_videos import OwnVideos, listed, warn
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.lock import FolderLock
 from youtube8m_mod.overrides import setting
+from youtube8m_mod.overwriting import check_outputs
 
 STATE, VOCABULARY, SEGMENT_CLASSES = "convert.json", "vocabulary.csv", "segment_label_ids.csv"
 # Bytes hold [-2, 2] in steps of 0.016: of another scale most of the information would be lost.
@@ -71,6 +72,11 @@ class _Conversion:
             raise UserError(f"videos_per_shard must be at least 1, got {options.videos_per_shard}.")
         self.like = Dataset.load(options.like) if options.like else None
         self.quantized = self.like.quantized if self.like else options.format == "quantized"
+        check_outputs(
+            {f"output_dir's {name}": f"{self.folder}/{name}" for name in (VOCABULARY, SEGMENT_CLASSES, DATASET)},
+            {name: getattr(options, name) for name in ("labels", "segments", "vocabulary")}
+            | {"like": self.like and self.like.path(DATASET)},
+        )
         self.videos = OwnVideos(options, self.like)
 
     def run(self):

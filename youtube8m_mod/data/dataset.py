@@ -9,6 +9,7 @@ from youtube8m_mod.data.records import MISSING_FEATURES, ReaderSettings, RecordK
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.overrides import check_types, from_dict
 
+DATASET = "dataset.json"
 PARTITIONS = ("train", "validate", "test")
 
 
@@ -82,7 +83,7 @@ class Dataset:
     def load(cls, path: str) -> "Dataset":
         """The dataset of a dataset.json, or of the folder that holds one."""
         if files.is_dir(path):
-            path = f"{path.rstrip('/')}/dataset.json"
+            path = f"{path.rstrip('/')}/{DATASET}"
         values = files.read_json(path)
         if not isinstance(values, dict):
             raise UserError(f"{path} must hold the fields of a dataset, got {type(values).__name__}.")
@@ -91,12 +92,12 @@ class Dataset:
     def save(self) -> None:
         """Writes `folder/dataset.json`."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name != "folder"}
-        files.write_json(f"{self.folder}/dataset.json", values)
+        files.write_json(f"{self.folder}/{DATASET}", values)
 
     def pattern(self, partition: str) -> str:
         """The glob of a partition's records."""
         if partition not in self.partitions:
-            raise UserError(f"{self.folder}/dataset.json has no partition {partition}.")
+            raise UserError(f"{self.folder}/{DATASET} has no partition {partition}.")
         return self.path(self.partitions[partition])
 
     def path(self, name: str | None) -> str | None:

@@ -14,6 +14,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.rated_labels import load_labels
 from youtube8m_mod.formats.lines import read_rows
 from youtube8m_mod.formats.predictions import read_predictions
+from youtube8m_mod.overwriting import check_outputs
 
 SUBMISSION, PREDICTIONS = "submission", "predictions"
 
@@ -50,6 +51,11 @@ def join_files(
     Raises:
         UserError: files of several kinds, a method or weights that do not fit them, and what is wrong in a file.
     """
+    report_file = report_file or (f"{os.path.splitext(str(output_file))[0]}.json" if output_file else None)
+    check_outputs(
+        {"output_file": output_file, "report_file": report_file},
+        {"inputs": paths, "label_cache": label_cache, "fit_on": files.glob(fit_on) if fit_on else None},
+    )
     kind = _kind(paths)
     method = _method(method, kind)
     fitted = None
@@ -62,13 +68,6 @@ def join_files(
     weights = _checked_weights(weights, paths)
     if output_file is None and fitted is None:
         raise UserError("--output_file must name the joined file, or --fit_on what weights are fitted on.")
-    if output_file is not None and files.absolute(output_file) in map(files.absolute, paths):
-        raise UserError(f"--output_file {output_file} is one of --inputs: expected another name.")
-
-    report_file = report_file or (f"{os.path.splitext(str(output_file))[0]}.json" if output_file else None)
-    if report_file and files.absolute(report_file) in map(files.absolute, filter(None, [*paths, output_file])):
-        raise UserError(f"The report {report_file} would take the place of another file: --report_file names its own.")
-
     report = {"kind": kind, "method": method, "members": _members(paths, weights, fitted)}
     if fitted:
         report |= {"metric": fitted.metric, "score": fitted.score, "equal_weights": fitted.equal_score}

@@ -10,6 +10,7 @@ from youtube8m_mod.formats.submission import write_submission
 from youtube8m_mod.formats.timelines import check_timeline_path, parse_spans, write_timeline
 from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Embeddings, write_embeddings
 from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES
+from youtube8m_mod.overwriting import Paths, check_outputs
 
 if TYPE_CHECKING:
     from youtube8m_mod.inference.context import Context
@@ -37,23 +38,17 @@ class Outputs:
     def __post_init__(self, embeddings):
         object.__setattr__(self, "embeddings", embeddings)
         if not self._paths:
-            raise UserError(
-                "At least one output must be named: --output_file, --video_predictions_file, "
-                "--segment_predictions_file, --timeline_file or --embeddings_file."
-            )
+            *first, last = (f"--{flag}" for flag in self._by_flag)
+            raise UserError(f"At least one output must be named: {', '.join(first)} or {last}.")
         if self.timeline:
             check_timeline_path(self.timeline)
-        paths = [files.absolute(path) for path in self._paths]
-        if repeated := next((path for path in paths if paths.count(path) > 1), None):
-            raise UserError(f"Each output needs a path of its own, got {repeated} for two of them.")
+        check_outputs(self._by_flag)
         if folder := next((path for path in self._paths if path != self.timeline and files.is_dir(path)), None):
             raise UserError(f"{folder} is a folder: an output needs the name of a file.")
 
-    def check_inputs(self, paths: Iterable[str | None]) -> None:
-        """Raises `UserError` where an output would take the place of one of the input files, some of them None."""
-        outputs = {files.absolute(path) for path in self._paths}
-        if taken := next((path for path in paths if path and files.absolute(path) in outputs), None):
-            raise UserError(f"An output would take the place of the input {taken}: name another one.")
+    def check_inputs(self, inputs: Mapping[str, Paths]) -> None:
+        """Raises `UserError` where an output would take the place of an input, {flag: its path or paths}."""
+        check_outputs(self._by_flag, inputs)
 
     @property
     def of_segments(self) -> bool:
@@ -80,9 +75,18 @@ class Outputs:
         return self._paths[0].rstrip("/") + ".parts"
 
     @property
+    def _by_flag(self):
+        return {
+            "output_file": self.submission,
+            "video_predictions_file": self.video_predictions,
+            "segment_predictions_file": self.segment_predictions,
+            "timeline_file": self.timeline,
+            "embeddings_file": self.embeddings and self.embeddings.path,
+        }
+
+    @property
     def _paths(self):
-        paths = [*dataclasses.astuple(self), self.embeddings and self.embeddings.path]
-        return [path for path in paths if path]
+        return [path for path in self._by_flag.values() if path]
 
 
 def write_outputs(

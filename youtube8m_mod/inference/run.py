@@ -83,7 +83,8 @@ class Inference(InferenceOptions):
             max_bad_share=1,
             settings=self.reader,
         )
-        outputs.check_inputs([*reader.paths, self.segment_label_ids_file, self.label_names])
+        inputs = {name: getattr(self, name) for name in ("segment_label_ids_file", "label_names")}
+        outputs.check_inputs(inputs | {"input_data_pattern": reader.paths})
         of_videos = video_members(members, self.video_train_dir, self.video_checkpoint, self.video_model_weights)
         needs_scores = self.segment_exponent != 0 or not config.candidates or outputs.segment_predictions
         scores_segments = bool(outputs.of_segments and needs_scores) or outputs.embeds(SEGMENTS)
