@@ -37,9 +37,11 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_ignore_collect(collection_path):
     """Under another backend than TensorFlow, only what runs there."""
-    path = collection_path.relative_to(ROOT).as_posix() if collection_path.is_relative_to(ROOT) else ""
-    if backend.NAME != "tensorflow" and collection_path.suffix == ".py" and not path.startswith(backend.ANY_BACKEND):
-        return True
+    if backend.NAME == "tensorflow" or not collection_path.is_relative_to(ROOT):
+        return None
+    path = collection_path.relative_to(ROOT).as_posix()
+    below = path == "." or any(kept.startswith(f"{path}/") for kept in backend.ANY_BACKEND)
+    return None if below or path.startswith(backend.ANY_BACKEND) else True
 
 
 @functools.cache

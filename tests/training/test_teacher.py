@@ -84,7 +84,7 @@ def test_gradients_are_those_of_the_whole_loss(data, eager, branching):
         expected = losses.tree_losses(output, *labels_of(batch), run.phase)
         expected |= losses.teacher_losses(output, logits, None, run.phase)
         for index in range(len(model.subtrees)):
-            expected |= model._l2_term(index)
+            expected |= model.l2_term(index)
         total = losses.total_loss(expected, run.phase)
     assert terms.keys() == expected.keys() and "teacher" in terms
     for found, wanted in zip(gradients, tape.gradient(total, [v.value for v in model.trainable_variables])):

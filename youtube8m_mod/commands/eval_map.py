@@ -71,7 +71,7 @@ def main(_: list[str]) -> None:
         FLAGS.set_default("label_names", given.path(given.label_names))
     check_companions({("submission_file",): _OF_SUBMISSIONS})
     check_outputs(
-        ("output_file", "label_cache"),
+        ("label_cache", "output_file"),
         ("submission_file", "video_predictions_file", "label_names", "dataset"),
         ("eval_data_pattern",),
     )

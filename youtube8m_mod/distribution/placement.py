@@ -46,6 +46,19 @@ class Placement:
         """A scope on the device of the root's own mixing net: that of the first subtree."""
         return self.subtree(0)
 
+    def once_a_device(self, compute: Callable[[], Any]) -> Callable[[int], Any]:
+        """A function from a subtree's number to what `compute()` gives, computed once on each device that asks."""
+        computed = {}
+
+        def on_the_device_of(subtree):
+            device = self.device_of(subtree)
+            if device not in computed:
+                with self.subtree(subtree):
+                    computed[device] = compute()
+            return computed[device]
+
+        return on_the_device_of
+
     def variables(self) -> contextlib.AbstractContextManager:
         """A scope that model and optimizer are made in."""
         return contextlib.nullcontext()

@@ -11,15 +11,18 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
+from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.inference.folded_model import Classes, Examples, FoldedModel, of_examples
 from youtube8m_mod.inference.folded_nodes import Inputs, Settings, fold_leaf
+from youtube8m_mod.inference.weights import checkpoint_weights
 from youtube8m_mod.overrides import to_dict
 
 if TYPE_CHECKING:
@@ -32,6 +35,33 @@ _VERSION = 1  # Of what is kept beside a checkpoint.
 
 class TooCoarse(Exception):
     """8 bits change what a leaf says; no `UserError`, which in a checkpoint that is being read means damage."""
+
+
+class Int8Model(FoldedModel):
+    """A `FoldedModel` whose leaves have 8-bit weights; made by `folded.fold_int8`, where its arguments stand."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        segments: bool,
+        prefixes: Sequence[str],
+        sample: tuple[Any, Any, Any],
+        node: str,
+        classes: Classes,
+    ):
+        leaves = Int8Leaves(prefixes, config, segments, lambda: self.inputs(Examples(*sample)))
+        super().__init__(
+            config, segments, checkpoint_weights(*prefixes), node, "float32", classes, Placement(), leaf=leaves
+        )
+
+    @of_examples
+    def predict(self, examples: Examples) -> tf.Tensor:
+        """Probabilities, float32 `(batch, C)`; not traced: the leaves are no operations of TensorFlow."""
+        return tf.sigmoid(self.predict_logits(*examples))
+
+    @of_examples
+    def predict_logits(self, examples: Examples) -> tf.Tensor:
+        return self.logits(tf.convert_to_tensor(examples.features), *examples[1:])
 
 
 class Int8Leaves:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.inference.embeddings import CONCATENATE
-from youtube8m_mod.inference.folded import FoldedModel, Values
+from youtube8m_mod.inference.folded_model import FoldedModel, Values
 
 
 class Scorer:

@@ -54,9 +54,13 @@ class FeatureScaling(keras.layers.Layer):
             raise ValueError(f"Expected at least {self.whitened_size} features, got input shape {input_shape}.")
         self.scale = self.add_weight(name="scale", shape=(width,), autocast=False, initializer="ones", trainable=False)
         self.offset = input_offset(width, self.whitened_size)
+        self.input_spec = keras.InputSpec(ndim=3, axes={-1: width})
 
     def call(self, features: Tensor, present_frames: Tensor | None = None) -> Tensor:
-        quantized = keras.backend.standardize_dtype(features.dtype) == "uint8"
+        dtype = keras.backend.standardize_dtype(features.dtype)
+        quantized = dtype == "uint8"
+        if not (quantized or "float" in dtype):
+            raise ValueError(f"Expected stored features, uint8, or dequantised ones, float; got {dtype}.")
         features = ops.cast(features, "float32")
         if quantized:
             features = features * DEQUANTIZE_SCALE + DEQUANTIZE_OFFSET

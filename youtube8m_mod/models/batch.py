@@ -20,12 +20,27 @@ def as_batch(data: Any) -> dict[str, Tensor]:
         a dict of `features`, and what there is of `num_frames`, `present_frames`, `labels`, `label_weights` and others.
     """
     x, labels, label_weights = keras.utils.unpack_x_y_sample_weight(data)
+    if isinstance(x, (list, tuple)):
+        raise ValueError(f"Expected x to be features, or a dict of them and others, got {len(x)} arrays.")
     batch = dict(x) if isinstance(x, dict) else {"features": x}
     given = {"labels": labels, "label_weights": label_weights}
     batch |= {name: values for name, values in given.items() if values is not None}
     if "features" not in batch:
         raise ValueError(f'Expected a batch with "features", got {", ".join(batch) or "nothing"}.')
+    for name in ("num_frames", "present_frames"):
+        if name in batch and len(batch[name].shape) == 2:  # As `keras.Input((1,))` has it.
+            batch[name] = batch[name][:, 0]
     return batch
+
+
+def check_labels(batch: dict[str, Tensor], num_classes: int) -> None:
+    """Raises `ValueError` where the labels are missing, or they or their weights do not fit a model's classes."""
+    labels_of(batch)
+    shapes = {"labels": [(None, num_classes)], "label_weights": [(None,), (None, 1), (None, num_classes)]}
+    for name in shapes.keys() & batch.keys():
+        found = tf.TensorShape(batch[name].shape)
+        if not any(found.is_compatible_with(shape) for shape in shapes[name]):
+            raise ValueError(f"Expected {name} of shape (batch, {num_classes}), got shape {found}.")
 
 
 def labels_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -64,7 +79,6 @@ class ReplicaPart:
     """
 
     def __init__(self, batch: dict[str, Tensor]):
-        labels_of(batch)  # Says what is missing, before anything is computed.
         self.batch, self.examples, self.share = batch, tf.shape(batch["labels"])[0], 1.0
         self.alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
         if not self.alone:

@@ -12,6 +12,7 @@ from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
 from youtube8m_mod.tree import NodeOutput, Shape, Tensor
 
 
+@keras.saving.register_keras_serializable("youtube8m_mod")
 class Mixture(keras.layers.Layer):
     """A node of the tree: its children are leaves or mixtures.
 
@@ -53,6 +54,15 @@ class Mixture(keras.layers.Layer):
     @property
     def regularized_weights(self) -> list[keras.Variable]:
         return [weight for node in self.nodes for weight in node.regularized_weights]
+
+    def get_config(self) -> dict[str, Any]:
+        children = [keras.saving.serialize_keras_object(node) for node in self.nodes]
+        return super().get_config() | {"children": children, "momentum": self.mixing.momentum}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Mixture":
+        children = [keras.saving.deserialize_keras_object(child) for child in config["children"]]
+        return cls(**config | {"children": children})
 
 
 def make_node(config: ModelConfig, depth: int, name: str, leaf_options: dict[str, Any]) -> keras.layers.Layer:

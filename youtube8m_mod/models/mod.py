@@ -2,23 +2,22 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
-import tensorflow as tf
 
-from youtube8m_mod import distillation, losses
+from youtube8m_mod import losses
 from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig, PhaseConfig, Recipe
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
-from youtube8m_mod.models.batch import ReplicaPart, as_batch, labels_of, without_texts
+from youtube8m_mod.models.batch import ReplicaPart, as_batch, check_labels, labels_of, without_texts
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
-from youtube8m_mod.models.traced_once import TracedOnce
+from youtube8m_mod.models.training_step import TrainingStep
 from youtube8m_mod.overrides import from_dict, to_dict
-from youtube8m_mod.tree import NodeOutput, Tensor
+from youtube8m_mod.tree import NodeOutput, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
@@ -135,10 +134,18 @@ class MOD(keras.Model):
     def call(self, batch: Any, training: bool = False) -> Tensor:
         return self.tree(batch, training).probabilities
 
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shape = input_shape["features"] if isinstance(input_shape, dict) else input_shape
+        return shape[0], self.config.num_classes
+
+    def compute_output_spec(self, *args, **kwargs) -> keras.KerasTensor:
+        # By tracing, as without `compute_output_shape`: from it alone Keras takes the compute dtype for the output's.
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
+
     def tree(self, batch: Any, training: bool = False) -> NodeOutput:
         """The `NodeOutput` of the root for a batch."""
         batch = as_batch(batch)
-        scaled = self._scaled_frames(batch)
+        scaled = self.scaled_frames(batch)
         outputs = []
         for index, subtree in enumerate(self.subtrees):
             with self.placement.subtree(index):
@@ -147,6 +154,14 @@ class MOD(keras.Model):
             return outputs[0]
         with self.placement.root():
             return self.root.mix(scaled(0), outputs, training)
+
+    def scaled_frames(self, batch: dict[str, Tensor]) -> Callable[[int], Tensor]:
+        """A function from a subtree's number to its scaled frames; what travels to a device are the raw bytes."""
+        return self.placement.once_a_device(lambda: self.scaling(batch["features"], batch.get("present_frames")))
+
+    def subtree_path(self, index: int) -> str:
+        """Path of a subtree in the tree."""
+        return str(index) if self.config.branching else ""
 
     def freeze_trunk(self) -> None:
         """Keeps everything below the classifiers of the leaves as it is; these and the mixing nets go on training."""
@@ -210,7 +225,13 @@ class MOD(keras.Model):
             raise ValueError("averaged_teacher needs averages: expected an optimizer with use_ema=True, got False.")
 
     def fit(self, x: Any = None, *args, validation_data: Any = None, **kwargs) -> keras.callbacks.History:
-        """As `keras.Model.fit`; x may be a dataset of batches as the reader gives them."""
+        """As `keras.Model.fit`; x may be a dataset of batches as the reader gives them.
+
+        Raises:
+            ValueError: also with `class_weight`, which Keras applies to one class of an example.
+        """
+        if kwargs.get("class_weight") is not None:
+            raise ValueError("Examples have several labels: expected sample_weight (batch, classes), got class_weight.")
         return super().fit(without_texts(x), *args, validation_data=without_texts(validation_data), **kwargs)
 
     def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
@@ -222,24 +243,31 @@ class MOD(keras.Model):
         return super().predict(without_texts(x), *args, **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        part = ReplicaPart(as_batch(data))
-        terms, gradients, output = self.losses_and_gradients(part.batch, part.share)
+        part = self._part_of(data)
+        # Scaled as Keras scales a loss: float16 needs it, and the optimizer takes it back.
+        terms, gradients, output = self.losses_and_gradients(part.batch, self.optimizer.scale_loss(part.share))
         self.optimizer.apply(gradients, self.trainable_variables)
         self.loss_means.update_state(terms, part.examples, part.share)
         return self.loss_means.result() if self.scored else self.compute_metrics(data, *part.scored(output))
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        part = ReplicaPart(as_batch(data))
+        part = self._part_of(data)
         output = self.tree(part.batch, training=False)
         terms = losses.tree_losses(output, *labels_of(part.batch), self.recipe)
         for index in range(len(self.subtrees)):
-            terms |= self._l2_term(index)
+            terms |= self.l2_term(index)
         self.loss_means.update_state(terms, part.examples, part.share)
         if not self.scored:
             return self.compute_metrics(data, *part.scored(output))
         for score in self.scores:
             score.update_state(*part.scored(output))
         return self.get_metrics_result()
+
+    def _part_of(self, data):
+        """The `ReplicaPart` of what Keras hands to a step."""
+        batch = as_batch(data)
+        check_labels(batch, self.config.num_classes)
+        return ReplicaPart(batch)
 
     def losses_and_gradients(
         self, batch: dict[str, Tensor], share: Tensor | float = 1.0
@@ -254,128 +282,13 @@ class MOD(keras.Model):
         Returns:
             ({name of a term: scalar}, gradients in the order of `trainable_variables`, `NodeOutput` of the root).
         """
-        scaled = self._scaled_frames(batch)
-        labels = self._once_a_device(lambda: labels_of(batch))
-        taught = self._once_a_device(lambda: self._teacher_logits(batch))
-        teacher = self._averaged_teacher(batch)
-        scored = TracedOnce(self.subtrees, self._scored_subtree)
-        forwards = [
-            self._subtree_forward(
-                scored, index, scaled(index), batch.get("num_frames"), labels(index), share, teacher, taught(index)
-            )
-            for index in range(len(self.subtrees))
-        ]
-        terms = {name: value for forward in forwards for name, value in forward.terms.items()}
-        outputs = [forward.output for forward in forwards]
-        if not self.config.branching:
-            return terms, self._subtree_gradients(forwards, [None]), outputs[0]
-        root_terms, root_gradients, logit_gradients, output = self._root_forward_and_gradients(
-            scaled(0), outputs, labels(0), share, teacher, taught(0)
-        )
-        return terms | root_terms, self._subtree_gradients(forwards, logit_gradients) + root_gradients, output
+        return TrainingStep(self, batch, share).losses_and_gradients()
 
-    def _scored_subtree(self, subtree, frames, num_frames, labels, label_weights, teacher, taught):
-        """(`NodeOutput` of a subtree, its loss terms, named as if it were the first)."""
-        output, path = subtree(frames, num_frames, training=True), self._path_of(0)
-        terms = losses.tree_losses(output, labels, label_weights, self.recipe, path, teacher)
-        if taught is not None:
-            terms |= losses.teacher_losses(output, taught, label_weights, self.recipe, path)
-        # Gradients of the losses come by the terms, those of the root by the logits alone.
-        return tf.nest.map_structure(tf.stop_gradient, output)._replace(logits=output.logits), terms
-
-    def _subtree_forward(self, scored, index, frames, num_frames, labels, share, teacher, taught):
-        """Forward pass and own losses of a subtree, under a tape of its own on its device."""
-        with self.placement.subtree(index), tf.GradientTape() as tape:
-            if teacher is not None and self.config.branching:
-                teacher = teacher.children[index]
-            output, terms = scored(index, frames, num_frames, *labels, teacher, taught)
-            terms = {losses.moved_term_name(name, self._path_of(index)): value for name, value in terms.items()}
-            terms |= self._l2_term(index)
-            total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
-        return _Forward(output, terms, total, tape)
-
-    def _root_forward_and_gradients(self, frames, outputs, labels, share, teacher, taught):
-        """(loss terms, gradients of the root's mixing net, gradients of the subtrees' logits, `NodeOutput`)."""
-        logits = [output.logits for output in outputs]
-        with self.placement.root(), tf.GradientTape() as tape:
-            tape.watch(logits)
-            output = self.root.mix(frames, outputs, training=True)
-            terms = losses.node_losses(output, *labels, self.recipe, teacher=teacher)
-            if taught is not None:
-                terms |= losses.teacher_losses(output, taught, labels[1], self.recipe, below=False)
-            total = share * losses.total_loss(terms, self.recipe, self._distillation_factor())
-            variables = [variable.value for variable in self.root.mixing.trainable_variables]
-            gradients, logit_gradients = tape.gradient(total, (variables, logits))
-        return terms, list(gradients), logit_gradients, output
-
-    def _subtree_gradients(self, forwards, logit_gradients):
-        """Gradients of all subtrees' variables: of their own losses, and of what the root asks of their logits."""
-        gradients, done = [], {}
-        for index, (forward, logit_gradient) in enumerate(zip(forwards, logit_gradients, strict=True)):
-            # Backward passes that share a device take turns: gradients of all of them at once fill the memory.
-            device = self.placement.device_of(index)
-            with self.placement.subtree(index), tf.control_dependencies(done.get(device)):
-                variables = [variable.value for variable in self.subtrees[index].trainable_variables]
-                targets, weights = [forward.total], [tf.ones(())]
-                if logit_gradient is not None:
-                    targets, weights = [*targets, forward.output.logits], [*weights, logit_gradient]
-                with keras.name_scope("gradient_tape"):  # The tape names its operations, but not a function's call.
-                    own_gradients = forward.tape.gradient(targets, variables, output_gradients=weights)
-                done[device] = [tf.group(own_gradients)]
-            gradients += own_gradients
-        return gradients
-
-    def _l2_term(self, index):
+    def l2_term(self, index: int) -> dict[str, Tensor]:
         """The penalty of a subtree; by the original's accident the first counts as often as there are subtrees."""
         times = len(self.subtrees) - index if self.recipe.original_accidents else 1
         penalty = losses.l2_penalty(self.subtrees[index].regularized_weights, times * self.recipe.l2_penalty)
-        return {losses.term_name("l2", self._path_of(index)): penalty}
-
-    def _path_of(self, index):
-        """Path of a subtree in the tree."""
-        return str(index) if self.config.branching else ""
-
-    def _distillation_factor(self):
-        """The factor of the distillation's weight at this step; None where the recipe has no schedule."""
-        return distillation.schedule(self.optimizer.iterations, self.recipe) if self.compiled else None
-
-    def _teacher_logits(self, batch):
-        """The logits of trained models that teach, `(batch, classes)`; None: not in the recipe."""
-        if not self.recipe.teacher_weight:
-            return None
-        if "teacher_logits" not in batch:
-            raise ValueError('teacher_weight needs a teacher: expected "teacher_logits" in the batch, got none.')
-        return batch["teacher_logits"]
-
-    def _averaged_teacher(self, batch):
-        """The `NodeOutput` of the root by the averages of the weights, as inference gives it; None: not in the recipe.
-
-        The mean teacher: A. Tarvainen and H. Valpola, NeurIPS 2017, https://arxiv.org/abs/1703.01780; there with noise
-        of its own.
-        """
-        if not (self.recipe.averaged_teacher and self.compiled):
-            return None
-        averages = zip(self.trainable_variables, self.optimizer._model_variables_moving_average)
-        averaged = [(variable, average.value) for variable, average in averages]
-        with keras.StatelessScope(averaged, initialize_variables=False):
-            return self.tree(batch, training=False)
-
-    def _scaled_frames(self, batch):
-        """A function from a subtree's number to its scaled frames; what travels to a device are the raw bytes."""
-        return self._once_a_device(lambda: self.scaling(batch["features"], batch.get("present_frames")))
-
-    def _once_a_device(self, compute):
-        """A function from a subtree's number to what `compute()` gives, computed once on each device that asks."""
-        cache = {}
-
-        def computed(subtree):
-            device = self.placement.device_of(subtree)
-            if device not in cache:
-                with self.placement.subtree(subtree):
-                    cache[device] = compute()
-            return cache[device]
-
-        return computed
+        return {losses.term_name("l2", self.subtree_path(index)): penalty}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -407,12 +320,3 @@ class MOD(keras.Model):
         config = keras.saving.deserialize_keras_object(config)
         recipe = from_dict(Recipe, config.pop("recipe"), "the compile configuration")
         self.compile(**config, recipe=recipe)
-
-
-class _Forward(NamedTuple):
-    """What the forward pass of a subtree leaves for its backward pass."""
-
-    output: NodeOutput
-    terms: dict
-    total: Any
-    tape: tf.GradientTape

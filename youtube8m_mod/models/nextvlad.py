@@ -1,5 +1,7 @@
 """The NeXtVLAD model (Fig. 5) and the deep-bag-of-frames baseline: the leaves of a tree."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,6 +12,7 @@ from youtube8m_mod.layers.context_gating import ContextGating
 from youtube8m_mod.layers.deep_bag_of_frames import DeepBagOfFrames
 from youtube8m_mod.layers.nextvlad import NeXtVLAD
 from youtube8m_mod.layers.projection import Projection
+from youtube8m_mod.overrides import from_dict, to_dict
 from youtube8m_mod.tree import NodeOutput, Shape, Tensor
 
 
@@ -37,7 +40,15 @@ class Leaf(keras.layers.Layer):
     def regularized_weights(self) -> list[keras.Variable]:
         return self.classifier.regularized_weights
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"config": to_dict(self.config)}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Leaf":
+        return cls(**config | {"config": from_dict(ModelConfig, config["config"], "the configuration")})
+
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
 class NeXtVLADModel(Leaf):
     """A NeXtVLAD pooling for each feature, a hidden layer, context gating, a logistic classifier (Fig. 5).
 
@@ -112,7 +123,16 @@ class NeXtVLADModel(Leaf):
     def set_unbiased_moving_variance(self, unbiased: bool) -> None:
         self.gating.norm.unbiased_moving_variance = unbiased
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "dropout": self.dropout.rate,
+            "unbiased_moving_variance": self.gating.norm.unbiased_moving_variance,
+            "momentum": self.hidden_norm.momentum,
+            "seed": self.dropout.seed,
+        }
 
+
+@keras.saving.register_keras_serializable("youtube8m_mod")
 class DBoFModel(Leaf):
     """The starter code's baseline: a deep bag of frames and a mixture-of-experts classifier (Table 1).
 
@@ -161,3 +181,10 @@ class DBoFModel(Leaf):
     def set_unbiased_moving_variance(self, unbiased: bool) -> None:
         for norm in (self.bag.input_norm, self.bag.cluster_norm, self.bag.hidden_norm):
             norm.unbiased_moving_variance = unbiased
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "unbiased_moving_variance": self.bag.hidden_norm.unbiased_moving_variance,
+            "momentum": self.bag.momentum,
+            "seed": self.bag.seed,
+        }

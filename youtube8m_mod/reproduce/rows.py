@@ -182,164 +182,86 @@ EXPLORED_TRAININGS = _explored()
 GAP_TRAININGS = _gap()
 TRAININGS = TABLE_TRAININGS | EXPLORED_TRAININGS | GAP_TRAININGS
 
-_WITHOUT_FINETUNING, _WITHOUT_PRETRAINING, _BOTH = "Without finetune", "Without pretrain", "Pretrain and finetune"
-_ONE, _TWO, _OURS = "One-layer mixture", "Two-layer mixture", "Beyond the paper"
-_SIZE = "(8G, 128K, X2, 2048H)"
+
+def _rows(table, group, *rows):
+    """{name: `Row`} of a group of a table, of its rows' other fields."""
+    return {name: Row(name, title, table, group, *fields) for name, title, *fields in rows}
+
 
 ROWS = {
-    row.name: row
-    for row in (
-        Row(
-            "dummy",
-            "Dummy prediction",
-            "Table 1",
-            _WITHOUT_FINETUNING,
-            "pretrain_nextvlad",
-            "video",
-            (0.64809, 0.66188),
-            "83M",
-        ),
-        Row(
-            "dbof", "DBoF baseline", "Table 1", _WITHOUT_PRETRAINING, "scratch_dbof", "root", (0.69882, 0.71077), "16M"
-        ),
-        Row(
-            "nextvlad_scratch",
-            f"NeXtVLAD{_SIZE}",
-            "Table 1",
-            _WITHOUT_PRETRAINING,
-            "scratch_nextvlad",
-            "root",
-            (0.77009, 0.77730),
-            "83M",
-        ),
-        Row("nextvlad", f"NeXtVLAD{_SIZE}", "Table 1", _BOTH, "finetune_nextvlad", "root", (0.79642, 0.80635), "83M"),
-        Row(
+    **_rows(
+        "Table 1",
+        "Without finetune",
+        ("dummy", "Dummy prediction", "pretrain_nextvlad", "video", (0.64809, 0.66188), "83M"),
+    ),
+    **_rows(
+        "Table 1",
+        "Without pretrain",
+        ("dbof", "DBoF baseline", "scratch_dbof", "root", (0.69882, 0.71077), "16M"),
+        ("nextvlad_scratch", "NeXtVLAD(8G, 128K, X2, 2048H)", "scratch_nextvlad", "root", (0.77009, 0.77730), "83M"),
+    ),
+    **_rows(
+        "Table 1",
+        "Pretrain and finetune",
+        ("nextvlad", "NeXtVLAD(8G, 128K, X2, 2048H)", "finetune_nextvlad", "root", (0.79642, 0.80635), "83M"),
+        (
             "nextvlad_large",
             "NeXtVLAD_large(8G, 256K, X4, 2048H)",
-            "Table 1",
-            _BOTH,
             "finetune_nextvlad_large",
             "root",
             (0.80586, 0.81611),
             "320M",
         ),
-        Row(
+        (
             "mod_leaf",
             "NeXtVLAD_distill: one leaf of the MOD",
-            "Table 1",
-            _BOTH,
             "finetune_mod_nextvlad_T20",
             "leaf",
             (0.81509, 0.82267),
             "83M",
         ),
-        Row(
-            "mix_T0",
-            "MixNeXtVLAD (T=0)",
-            "Table 2",
-            _ONE,
-            "finetune_mix_nextvlad_T0",
-            "root",
-            (0.80797, 0.81688),
-            "250M",
-        ),
-        Row(
-            "mix_T1",
-            "MixNeXtVLAD (T=1)",
-            "Table 2",
-            _ONE,
-            "finetune_mix_nextvlad_T1",
-            "root",
-            (0.81125, 0.82023),
-            "250M",
-        ),
-        Row(
-            "mix_T10",
-            "MixNeXtVLAD (T=10)",
-            "Table 2",
-            _ONE,
-            "finetune_mix_nextvlad_T10",
-            "root",
-            (0.81617, 0.82477),
-            "250M",
-        ),
-        Row(
-            "mix_T20",
-            "MixNeXtVLAD (T=20)",
-            "Table 2",
-            _ONE,
-            "finetune_mix_nextvlad_T20",
-            "root",
-            (0.81984, 0.82699),
-            "250M",
-        ),
-        Row(
+    ),
+    **_rows(
+        "Table 2",
+        "One-layer mixture",
+        ("mix_T0", "MixNeXtVLAD (T=0)", "finetune_mix_nextvlad_T0", "root", (0.80797, 0.81688), "250M"),
+        ("mix_T1", "MixNeXtVLAD (T=1)", "finetune_mix_nextvlad_T1", "root", (0.81125, 0.82023), "250M"),
+        ("mix_T10", "MixNeXtVLAD (T=10)", "finetune_mix_nextvlad_T10", "root", (0.81617, 0.82477), "250M"),
+        ("mix_T20", "MixNeXtVLAD (T=20)", "finetune_mix_nextvlad_T20", "root", (0.81984, 0.82699), "250M"),
+        (
             "mix_large",
             "MixNeXtVLAD_large (T=20)",
-            "Table 2",
-            _ONE,
             "finetune_mix_nextvlad_large_T20",
             "root",
             (0.82262, 0.83014),
             "1280M",
         ),
-        Row(
-            "mod",
-            "MODNeXtVLAD (T=20)",
-            "Table 2",
-            _TWO,
-            "finetune_mod_nextvlad_T20",
-            "root",
-            (0.82512, 0.83251),
-            "1000M",
-        ),
-        Row("deep", "Three layers, 2 x 2 x 3 (T=20)", "Beyond", _OURS, "finetune_deep_mod_nextvlad_T20"),
-        Row("pretrained", "NeXtVLAD, pretrained only, on segments", "Beyond", _OURS, "pretrain_nextvlad"),
-        Row(
-            "mix_T0_average",
-            "MixNeXtVLAD (T=0), plain average of the leaves",
-            "Beyond",
-            _OURS,
-            "finetune_mix_nextvlad_T0",
-            "average",
-        ),
-        Row(
-            "mix_T20_average",
-            "MixNeXtVLAD (T=20), plain average of the leaves",
-            "Beyond",
-            _OURS,
-            "finetune_mix_nextvlad_T20",
-            "average",
-        ),
-        Row(
-            "mod_average",
-            "MODNeXtVLAD (T=20), plain average of the leaves",
-            "Beyond",
-            _OURS,
-            "finetune_mod_nextvlad_T20",
-            "average",
-        ),
-        Row("mix_T0_leaf", "One leaf of MixNeXtVLAD (T=0)", "Beyond", _OURS, "finetune_mix_nextvlad_T0", "leaf"),
-        Row("mix_T20_leaf", "One leaf of MixNeXtVLAD (T=20)", "Beyond", _OURS, "finetune_mix_nextvlad_T20", "leaf"),
-        Row("mix_binary", "MixNeXtVLAD (binary)", "Beyond", _OURS, "finetune_mix_nextvlad_binary"),
-        Row(
+    ),
+    **_rows(
+        "Table 2",
+        "Two-layer mixture",
+        ("mod", "MODNeXtVLAD (T=20)", "finetune_mod_nextvlad_T20", "root", (0.82512, 0.83251), "1000M"),
+    ),
+    **_rows(
+        "Beyond",
+        "Beyond the paper",
+        ("deep", "Three layers, 2 x 2 x 3 (T=20)", "finetune_deep_mod_nextvlad_T20"),
+        ("pretrained", "NeXtVLAD, pretrained only, on segments", "pretrain_nextvlad"),
+        ("mix_T0_average", "MixNeXtVLAD (T=0), plain average of the leaves", "finetune_mix_nextvlad_T0", "average"),
+        ("mix_T20_average", "MixNeXtVLAD (T=20), plain average of the leaves", "finetune_mix_nextvlad_T20", "average"),
+        ("mod_average", "MODNeXtVLAD (T=20), plain average of the leaves", "finetune_mod_nextvlad_T20", "average"),
+        ("mix_T0_leaf", "One leaf of MixNeXtVLAD (T=0)", "finetune_mix_nextvlad_T0", "leaf"),
+        ("mix_T20_leaf", "One leaf of MixNeXtVLAD (T=20)", "finetune_mix_nextvlad_T20", "leaf"),
+        ("mix_binary", "MixNeXtVLAD (binary)", "finetune_mix_nextvlad_binary"),
+        (
             "mix_binary_average",
             "MixNeXtVLAD (binary), plain average of the leaves",
-            "Beyond",
-            _OURS,
             "finetune_mix_nextvlad_binary",
             "average",
         ),
-        Row(
-            "mix_binary_leaf",
-            "One leaf of MixNeXtVLAD (binary)",
-            "Beyond",
-            _OURS,
-            "finetune_mix_nextvlad_binary",
-            "leaf",
-        ),
-        Row("random", "Random order of the rated segments", "Beyond", _OURS, "pretrain_nextvlad", "random"),
-    )
+        ("mix_binary_leaf", "One leaf of MixNeXtVLAD (binary)", "finetune_mix_nextvlad_binary", "leaf"),
+        ("random", "Random order of the rated segments", "pretrain_nextvlad", "random"),
+    ),
 }
 """Tables 1 and 2, and rows that the paper leaves open."""
 

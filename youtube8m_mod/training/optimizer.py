@@ -109,7 +109,7 @@ class FusedAdam(keras.optimizers.Optimizer):
         """Updates variables; returns {index of a variable: norm of its gradient}."""
         groups, found = {}, {}
         for gradient, variable in zip(gradients, variables):
-            gradient = tf.cast(gradient, variable.dtype)
+            gradient = tf.convert_to_tensor(tf.cast(gradient, variable.dtype))  # Of an embedding it is `IndexedSlices`.
             gradient.set_shape(variable.shape)  # The graph of a batch of unknown size does not know it.
             groups.setdefault((variable.device, variable.dtype), []).append((gradient, variable))
         for (device, _), pairs in groups.items():
