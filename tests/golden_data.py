@@ -26,6 +26,11 @@ def _recipe():
     return module
 
 
+def prefix(case):
+    """What the arrays of a case, as "a_train", begin with: "a"."""
+    return case.split("_")[0]
+
+
 class Item:
     """One golden item: its description `info` (the JSON) and its arrays (the npz)."""
 

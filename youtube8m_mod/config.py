@@ -8,7 +8,7 @@ import math
 import re
 
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.overrides import Overrides, check_types, override
+from youtube8m_mod.overrides import Overrides, check_positive, check_types, override
 
 SEGMENT_FRAMES = 5  # A rated segment is 5 s long, one frame a second (section 4.1.2).
 DATASET_SITE = "https://research.google.com/youtube8m/download.html"
@@ -48,7 +48,8 @@ class ModelConfig:
             )
         if len({name.replace("/", ".") for name in self.feature_names} - {""}) < len(self.feature_names):
             raise UserError(f"feature_names must differ and not be empty, got {self.feature_names}.")
-        for field in (
+        check_positive(
+            self,
             "num_classes",
             "max_frames",
             "groups",
@@ -57,9 +58,7 @@ class ModelConfig:
             "gating_reduction",
             "experts",
             "sampled_frames",
-        ):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
+        )
         if any(size < 1 for size in self.feature_sizes):
             raise UserError(f"feature_sizes must all be at least 1, got {self.feature_sizes}.")
         if any(children < 1 for children in self.branching):
@@ -196,12 +195,7 @@ class PhaseConfig(Recipe):
 
     def __post_init__(self):
         super().__post_init__()
-        for field in ("batch_size", "learning_rate_decay_examples"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
-        for field in ("num_epochs", "max_steps"):
-            if getattr(self, field) is not None and getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
+        check_positive(self, "batch_size", "learning_rate_decay_examples", "num_epochs", "max_steps")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout must be in [0, 1), got {self.dropout}.")
         if not 0 <= self.clip_gradient_norm < math.inf:

@@ -47,6 +47,14 @@ def check_types(config: Any, names: Collection[str] | None = None) -> None:
             raise UserError(f"{field.name} must be at most {_LARGEST}, got {value!r}.")
 
 
+def check_positive(config: Any, *names: str, prefix: str = "") -> None:
+    """Raises `UserError` where one of these fields is below 1; None passes. The `prefix` stands before their names."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"{prefix}{name} must be at least 1, got {value}.")
+
+
 def override(config: C, overrides: Overrides, once: bool = False) -> C:
     """`config` with fields replaced.
 

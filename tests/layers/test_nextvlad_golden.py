@@ -16,18 +16,14 @@ TOLERANCE = {True: dict(relative=1e-4), False: dict(absolute=1e-5, relative=1e-5
 STAGES = {"projected", "attention_raw", "soft_assign", "vlad_l2"}
 
 
-def _prefix(case):
-    return case.split("_")[0]
-
-
 def _scope(info):
     return info["variables"][0][0].split("/")[0]
 
 
 def test_no_unknown_arrays():
-    GOLDEN.check_cases(_prefix)
+    GOLDEN.check_cases(golden_data.prefix)
     for case in GOLDEN.cases:
-        GOLDEN.check_keys({"var", "input", "cotangent"}, _prefix(case))
+        GOLDEN.check_keys({"var", "input", "cotangent"}, golden_data.prefix(case))
         GOLDEN.check_keys({*STAGES, "output", "grad", "updated"}, case)
 
 
@@ -36,7 +32,7 @@ def test_no_unknown_arrays():
 def test_layer(case, folded, close, monkeypatch):
     monkeypatch.setattr(NeXtVLAD, "_folding_pays", lambda self, input_shape: folded)
     info = GOLDEN.cases[case]
-    prefix = _prefix(case)
+    prefix = golden_data.prefix(case)
     training = info["is_training"]
     layer = NeXtVLAD(info["groups"], info["clusters"], info["expansion"])
     layer.build((None, None, info["feature_size"]))
@@ -76,7 +72,7 @@ def test_layer(case, folded, close, monkeypatch):
 def test_parts_of_the_formula(case, close):
     """The stages of Eq. 2-5, computed from the layer's weights step by step."""
     info = GOLDEN.cases[case]
-    prefix = _prefix(case)
+    prefix = golden_data.prefix(case)
     training = info["is_training"]
     w = {
         name.removeprefix(f"{_scope(info)}/"): GOLDEN.array(prefix, "var", name).astype(np.float64)

@@ -38,13 +38,6 @@ def dataset(data):
 
 
 @pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture
 def arrays():
     """(features, multi-hot labels, rated classes) of 10 videos."""
     random = np.random.default_rng(0)

@@ -17,20 +17,16 @@ GOLDEN = golden_data.item("mix_model")
 ITEM = "3 mix_model"
 
 
-def _prefix(case):
-    return case.split("_")[0]
-
-
 def test_no_unknown_arrays():
-    GOLDEN.check_cases(_prefix)
+    GOLDEN.check_cases(golden_data.prefix)
     for case in GOLDEN.cases:
-        GOLDEN.check_keys({"labels", "label_weights"}, _prefix(case))
+        GOLDEN.check_keys({"labels", "label_weights"}, golden_data.prefix(case))
 
 
 @pytest.mark.parametrize("case", GOLDEN.cases)
 def test_mixture(case, close):
     info = GOLDEN.cases[case]
-    prefix = _prefix(case)
+    prefix = golden_data.prefix(case)
     training = info["is_training"]
     temperature = info["cl_temperature"]
     recipe = Recipe(temperature=temperature, distillation_weight=info["cl_lambda"])

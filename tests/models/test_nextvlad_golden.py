@@ -15,12 +15,8 @@ ITEM = "2 nextvlad_model"
 SUFFIXES = {"mixbranch": "vlad", "NeXtVLADModel": "VLAD"}
 
 
-def _prefix(case):
-    return case.split("_")[0]
-
-
 def test_no_unknown_arrays():
-    GOLDEN.check_cases(_prefix)
+    GOLDEN.check_cases(golden_data.prefix)
 
 
 @pytest.mark.parametrize("case", GOLDEN.cases)
@@ -32,9 +28,10 @@ def test_model(case, close):
     )
     leaf.build((None, None, sum(golden_models.feature_sizes(info))))
     variables = variable_names.leaf_variables(leaf, info["scope"], SUFFIXES[info["cls"]])
-    golden_models.assign(variables, info, GOLDEN, _prefix(case))
+    prefix = golden_data.prefix(case)
+    golden_models.assign(variables, info, GOLDEN, prefix)
     stages = _record_stages(leaf)
-    output = leaf(golden_models.frames(info, GOLDEN, _prefix(case)), golden_models.num_frames(info), training=training)
+    output = leaf(golden_models.frames(info, GOLDEN, prefix), golden_models.num_frames(info), training=training)
 
     mode, logits = ("train", TRAIN) if training else ("eval", EVAL_LOGITS)
     close(

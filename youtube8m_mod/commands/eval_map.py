@@ -157,12 +157,13 @@ def score_videos() -> dict[str, Any]:
     if not FLAGS.eval_data_pattern:
         raise UserError("--video_predictions_file needs --eval_data_pattern, whose records hold the videos' labels.")
     from youtube8m_mod.data.ground_truth import video_labels
+    from youtube8m_mod.data.video_ids import text_of
     from youtube8m_mod.evaluation import summary, video_metrics
     from youtube8m_mod.formats.predictions import read_predictions
 
     repeated = None if FLAGS.strict else []
     labels = {
-        video_id.decode(errors="backslashreplace"): classes
+        text_of(video_id): classes
         for video_id, classes in video_labels(FLAGS.eval_data_pattern, repeated, record_keys(), FLAGS.num_classes)
     }
     scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file, repeated))

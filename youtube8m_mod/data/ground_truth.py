@@ -13,7 +13,7 @@ from youtube8m_mod.data import records, shards, stream
 from youtube8m_mod.data.ratings import ratings
 from youtube8m_mod.data.record_kind import segment_keys
 from youtube8m_mod.data.validation import truth_problem
-from youtube8m_mod.data.video_ids import escape_id
+from youtube8m_mod.data.video_ids import escape_id, text_of
 from youtube8m_mod.errors import UserError
 
 
@@ -106,7 +106,7 @@ def _records(pattern, repeated, keys):
                 )
             video_id = escape_id(ids[0])
             if video_id in seen:
-                name = video_id[:64].decode(errors="backslashreplace")
+                name = text_of(video_id[:64])
                 first_path, first_index = seen[video_id]
                 sentence = f'{where}: the id "{name}" occurs twice, first in {first_path}, record {first_index}.'
                 if repeated is None:

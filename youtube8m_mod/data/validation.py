@@ -6,6 +6,7 @@ import numpy as np
 
 from youtube8m_mod.data import records
 from youtube8m_mod.data.ratings import MOST_PIECES, pieces
+from youtube8m_mod.data.video_ids import text_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -82,7 +83,7 @@ def video_id(serialized: bytes, spec: records.RecordSpec) -> str:
         found = _ids(record, spec) if record is not None else ()
     except _Problem:
         return ""
-    return found[0].decode("utf-8", "backslashreplace") if found else ""
+    return text_of(found[0]) if found else ""
 
 
 def decodes(serialized: bytes) -> bool:

@@ -19,6 +19,11 @@ def escape_id(video_id: bytes) -> bytes:
     return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], video_id)
 
 
+def text_of(name: bytes) -> str:
+    """An id, or another name in a file, as text; what is not UTF-8 as escapes."""
+    return name.decode(errors="backslashreplace")
+
+
 def unescape_id(text: bytes) -> bytes:
     """The id that `escape_id` wrote as `text`."""
     return urllib.parse.unquote_to_bytes(text)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.ensemble.predictions import joined_members
 from youtube8m_mod.ensemble.submissions import Seen, side_by_side
 from youtube8m_mod.errors import UserError
@@ -112,7 +113,7 @@ def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str, s
     for class_id in labels.scored_classes:
         rated = labels[class_id]
         for index, segment in enumerate(rated.ids.ids):
-            ratings.setdefault(segment.decode(errors="backslashreplace"), []).append((class_id, rated.positive[index]))
+            ratings.setdefault(text_of(segment), []).append((class_id, rated.positive[index]))
     rows = {class_id: ([], [], []) for class_id in labels.scored_classes}
     for line_id, classes, scores, listed in joined_members(paths, method, seen):
         for class_id, positive in ratings.get(line_id, ()):

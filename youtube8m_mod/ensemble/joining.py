@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from youtube8m_mod import files, terminal
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.ensemble import fitting, predictions, submissions
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.rated_labels import load_labels
@@ -143,7 +144,7 @@ def _fit(paths, kind, method, fit_on, label_cache):
     elif fit_on:
         from youtube8m_mod.data.ground_truth import video_labels
 
-        labels = {video_id.decode(errors="backslashreplace"): classes for video_id, classes in video_labels(fit_on)}
+        labels = {text_of(video_id): classes for video_id, classes in video_labels(fit_on)}
         make, metric = fitting.gap_of_predictions, "GAP"
     else:
         raise UserError("Weights of video predictions are fitted on --fit_on, whose records hold the videos' labels.")

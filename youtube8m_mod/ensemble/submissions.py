@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
 from youtube8m_mod.formats.submission import HEADER, read_submission
@@ -28,7 +29,7 @@ def class_lines(path: str, seen: Seen | None = None) -> Iterator[tuple[int, byte
         if number == 1 and name + b"," + text.strip() == HEADER.encode():
             continue
         if not name.isdigit():
-            shown = name[:20].decode(errors="backslashreplace")
+            shown = text_of(name[:20])
             raise UserError(f'{path}, line {number}: expected the number of a class, got "{shown}".')
         class_id = int(name)
         if class_id <= previous:
@@ -142,7 +143,7 @@ def _joined(segments):
 
 
 def _show(segment):
-    return segment[:40].decode(errors="backslashreplace")
+    return text_of(segment[:40])
 
 
 def write_joined(

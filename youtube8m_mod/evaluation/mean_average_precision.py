@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdList
 from youtube8m_mod.evaluation.rated_labels import RatedLabels
@@ -153,7 +154,7 @@ def evaluate(
             header = True
             continue
         class_id = _class_id(name, num_classes)
-        shown = name[:20].decode(errors="backslashreplace")
+        shown = text_of(name[:20])
         if class_id is None:
             tally.add(number, shown, "unknown class", f"expected a class from 0 to {num_classes - 1}")
             continue
@@ -219,7 +220,7 @@ def _class_id(name, num_classes):
 
 
 def _show(segment):
-    return f'"{segment[:40].decode(errors="backslashreplace")}"'
+    return f'"{text_of(segment[:40])}"'
 
 
 class _Problems:

@@ -14,6 +14,7 @@ from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import shards
 from youtube8m_mod.data.records import LAST_SEGMENT_START
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdSet
 from youtube8m_mod.formats.lines import read_rows, shown
@@ -239,6 +240,6 @@ def _difference(cached, labels):
         for segment in sorted({*pair[0], *pair[1]}):
             first, second = (_RATED[own.get(segment)] for own in pair)
             if first != second:
-                name = segment.decode(errors="backslashreplace")
+                name = text_of(segment)
                 return f"class {class_id} of segment {name} is {first} in the cache and {second} in the records"
     return ""

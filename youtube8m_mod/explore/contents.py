@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data.video_ids import text_of
 
 PROBABILITY, VALUE, RANK = "probability", "value", "rank"
 
@@ -76,7 +77,7 @@ class Video:
             segments = starts[own] // SEGMENT_FRAMES
             grid = np.full((segments.max() + 1, len(classes)), np.nan, np.float32)
             grid[segments] = values[own]
-            videos.append(cls(video_id.decode(errors="backslashreplace"), np.asarray(classes), grid))
+            videos.append(cls(text_of(video_id), np.asarray(classes), grid))
         return videos
 
     @property

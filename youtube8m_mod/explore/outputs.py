@@ -6,6 +6,7 @@ import numpy as np
 
 from youtube8m_mod import terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.explore.contents import PROBABILITY, RANK, VALUE, Contents, Video, best_segments
 from youtube8m_mod.files import Path
@@ -176,11 +177,10 @@ def _lists(path):
             continue
         if not name.isdigit():
             raise UserError(
-                f'{path}, line {number}: expected <class>,<video id>:<start> ..., got the class "'
-                f'{name[:40].decode(errors="backslashreplace")}".'
+                f'{path}, line {number}: expected <class>,<video id>:<start> ..., got the class "{text_of(name[:40])}".'
             )
         texts = ids.split(maxsplit=_DEPTH)[:_DEPTH]
-        yield int(name), [_split(text.decode(errors="backslashreplace"), path) for text in texts]
+        yield int(name), [_split(text_of(text), path) for text in texts]
 
 
 def _split(segment_id, path):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.explore.contents import Contents, Truth
 
@@ -18,9 +19,9 @@ def add_records(truths: dict[str, Truth], pattern: str, keys: "RecordKeys | None
     from youtube8m_mod.data.ground_truth import rated_segments, video_labels
 
     for video_id, labels in video_labels(pattern, keys=keys):
-        truths.setdefault(_text(video_id), Truth()).labels = labels.tolist()
+        truths.setdefault(text_of(video_id), Truth()).labels = labels.tolist()
     for video_id, *lists in rated_segments(pattern, keys=keys):
-        truths.setdefault(_text(video_id), Truth()).spans += [
+        truths.setdefault(text_of(video_id), Truth()).spans += [
             (class_id, start, start + SEGMENT_FRAMES, score > 0) for start, class_id, score in zip(*lists)
         ]
 
@@ -29,7 +30,7 @@ def add_ratings(truths: dict[str, Truth], rated: "RatedLabels") -> None:
     """Adds `RatedLabels` to {video id: `Truth`}."""
     for class_id in rated.classes:
         for segment_id, positive in rated.items(class_id):
-            video_id, _, start = _text(segment_id).rpartition(":")
+            video_id, _, start = text_of(segment_id).rpartition(":")
             if start.isdecimal():
                 span = class_id, int(start), int(start) + SEGMENT_FRAMES, positive
                 truths.setdefault(video_id, Truth()).spans.append(span)
@@ -52,7 +53,3 @@ def attach(contents: Contents, truths: Mapping[str, Truth]) -> None:
     """Gives the videos of a page their truth."""
     for video in contents.videos:
         video.truth = truths.get(video.id)
-
-
-def _text(video_id):
-    return video_id.decode(errors="backslashreplace")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.files import Path
 from youtube8m_mod.formats.lines import Seen, read_rows, shown
@@ -78,4 +79,4 @@ def read_predictions(
             repeated.append(sentence)
             continue
         lines[line_id] = number
-        yield line_id.decode(errors="backslashreplace"), classes, probabilities
+        yield text_of(line_id), classes, probabilities

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.formats.parquet import check_library
 from youtube8m_mod.localization.timelines import Span
 
 COLUMNS = ("video", "start", "end", "class", "name", "probability")
@@ -19,12 +20,7 @@ def check_timeline_path(path: str) -> None:
     if _ending(path) not in _WRITERS:
         raise UserError(f'A timeline file must end in .csv, .parquet or .vtt (a folder of tracks), got "{path}".')
     if _ending(path) == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                f"A timeline in Parquet needs pyarrow, which cannot be loaded ({error}): pip install pyarrow."
-            ) from error
+        check_library("Timelines")
     if _ending(path) == ".vtt" and files.exists(path):
         _check_tracks(path)
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.arrays import read_arrays, write_arrays
+from youtube8m_mod.formats.parquet import check_library
 
 VIDEOS, SEGMENTS = "videos", "segments"
 CONCATENATE, MEAN = "concatenate", "mean"
@@ -38,12 +40,7 @@ class Embeddings:
         if _ending(self.path) not in _WRITERS:
             raise UserError(f'--embeddings_file must end in .npz or .parquet, got "{self.path}".')
         if _ending(self.path) == ".parquet":
-            try:
-                import pyarrow  # noqa: F401
-            except ImportError as error:
-                raise UserError(
-                    f"Embeddings in Parquet need pyarrow, which cannot be loaded ({error}): pip install pyarrow."
-                ) from error
+            check_library("Embeddings")
 
 
 class Blocks:
@@ -121,7 +118,7 @@ class _Stored:
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for block in self._blocks:
             arrays = read_arrays(_block_path(self._folder, *block), ["ids", "starts", "embeddings"])
-            ids = [video_id.decode(errors="backslashreplace") for video_id in arrays["ids"].tolist()]
+            ids = [text_of(video_id) for video_id in arrays["ids"].tolist()]
             yield np.array(ids, np.str_), arrays["starts"], arrays["embeddings"]
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from youtube8m_mod.data.ground_truth import places
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.inference.outputs import texts_of
 
 
 class Owners:
@@ -26,7 +26,7 @@ def twice(video_id: bytes, paths: Iterable[str]) -> UserError:
     """The error for an id that occurs twice in some files; they are looked through for the places."""
     found = places(paths, video_id)[:2]
     named = f": {' and '.join(found)}" if len(found) == 2 else ""
-    return UserError(f"Video {texts_of([video_id])[0]} occurs twice in the input{named}.")
+    return UserError(f"Video {text_of(video_id)} occurs twice in the input{named}.")
 
 
 def consecutive(numbers: list[int]) -> list[list[int]]:

@@ -16,13 +16,14 @@ import tensorflow as tf
 from youtube8m_mod import files, terminal
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records, shards
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.predictions import format_lines
 from youtube8m_mod.formats.timelines import format_spans
 from youtube8m_mod.inference.context import Context, SegmentScores
 from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Blocks
 from youtube8m_mod.inference.input_files import Owners, consecutive, groups_of, twice
-from youtube8m_mod.inference.outputs import Outputs, texts_of, write_outputs
+from youtube8m_mod.inference.outputs import Outputs, write_outputs
 from youtube8m_mod.inference.pieces import COUNTS, SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
 from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
 from youtube8m_mod.localization.timelines import join_segments, segment_values
@@ -185,7 +186,7 @@ class Localizer:
                 for video_id, vector in zip(ids, vectors):
                     blocks.add(video_id, [0], vector[np.newaxis])
             if VIDEO_LINES in lines:
-                lines[VIDEO_LINES] |= zip(ids, format_lines(texts_of(ids), videos, self.config.top_k))
+                lines[VIDEO_LINES] |= zip(ids, format_lines(map(text_of, ids), videos, self.config.top_k))
             if self.segment_scorer:
                 for video_id, count, video, own, vectors in zip(ids, frames, videos, *segments(batch, video_logits)):
                     _numbers(own, [video_id] * len(own))
@@ -195,7 +196,7 @@ class Localizer:
                     if self.outputs.submission:
                         localization.add(video_id, int(count), video, own)
                     if SEGMENT_LINES in lines:
-                        names = [f"{texts_of([video_id])[0]}:{SEGMENT_FRAMES * row}" for row in range(len(own))]
+                        names = [f"{text_of(video_id)}:{SEGMENT_FRAMES * row}" for row in range(len(own))]
                         listed = slice(None)
                         if self.config.segment_candidates:
                             listed = candidate_columns(video, self.class_ids, self.config.top_k)
@@ -308,5 +309,5 @@ def _numbers(values, ids):
     values = np.asarray(values)
     if values.size and np.isnan(values.min()):
         row = int(np.flatnonzero(np.isnan(values).any(axis=1))[0])
-        raise UserError(f"The model gives no number for video {texts_of([ids[row]])[0]}.")
+        raise UserError(f"The model gives no number for video {text_of(ids[row])}.")
     return values

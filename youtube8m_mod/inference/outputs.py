@@ -1,10 +1,11 @@
 """The files that a run of inference writes, out of its finished pieces."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.submission import write_submission
 from youtube8m_mod.formats.timelines import check_timeline_path, parse_spans, write_timeline
@@ -107,7 +108,7 @@ def write_outputs(
         write_embeddings(outputs.embeddings, parts.folder, parts.embedding_blocks())
     if outputs.timeline:
         texts = parts.texts(TIMELINES)
-        videos = zip(texts_of(texts), map(parse_spans, map(bytes.decode, texts.values())))
+        videos = zip(map(text_of, texts), map(parse_spans, map(bytes.decode, texts.values())))
         write_timeline(outputs.timeline, videos, label_names)
     if outputs.submission:
         write_submission(
@@ -118,8 +119,3 @@ def write_outputs(
             localization.slots,
         )
     parts.remove()
-
-
-def texts_of(ids: Iterable[bytes]) -> list[str]:
-    """Video ids, bytes, as text."""
-    return [video_id.decode(errors="backslashreplace") for video_id in ids]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from youtube8m_mod import files
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.formats.arrays import read_arrays, write_arrays
 from youtube8m_mod.formats.predictions import HEADER
@@ -191,7 +192,7 @@ class Parts:
             ids = arrays[f"{kind}/ids"].tolist()
             for video_id, start, end in zip(ids, [0, *ends], ends):
                 if video_id in blocks:
-                    raise UserError(f"Video {video_id.decode(errors='backslashreplace')} occurs twice in the input.")
+                    raise UserError(f"Video {text_of(video_id)} occurs twice in the input.")
                 blocks[video_id] = text[start:end]
         return dict(sorted(blocks.items()))
 

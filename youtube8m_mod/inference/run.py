@@ -27,7 +27,7 @@ from youtube8m_mod.inference.options import InferenceOptions
 from youtube8m_mod.inference.scorers import Ones, Scorer
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 from youtube8m_mod.localization.segments import split_segments
-from youtube8m_mod.overrides import part
+from youtube8m_mod.overrides import check_positive, part
 
 if TYPE_CHECKING:
     from youtube8m_mod.inference.ray_pool import RayPool
@@ -55,9 +55,7 @@ class Inference(InferenceOptions):
         """The `Localizer` of the run, with its models unless `load` is False."""
         if not 0 <= self.timeline_threshold <= 1:
             raise UserError(f"timeline_threshold must be from 0 to 1, got {self.timeline_threshold}.")
-        for name in ("batch_size", "segment_batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_positive(self, "batch_size", "segment_batch_size")
         if not 0 < self.group_megabytes < float("inf"):
             raise UserError(f"group_megabytes must be a number above 0, got {self.group_megabytes:g}.")
         outputs = Outputs(

@@ -10,7 +10,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.localization.fallback import Fallback
 from youtube8m_mod.localization.ranking import SLOTS, TopK
 from youtube8m_mod.localization.value_model import candidate_columns, top_classes, value_model
-from youtube8m_mod.overrides import setting
+from youtube8m_mod.overrides import check_positive, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,7 @@ class LocalizationConfig:
     fill_empty: bool = setting("Fill also lists of classes that are no video's candidate.", False)
 
     def __post_init__(self):
-        for field in ("top_k", "segment_max_pred"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
+        check_positive(self, "top_k", "segment_max_pred")
         if self.segment_candidates and not self.candidates:
             raise UserError("segment_candidates asks for candidates, which candidates=False does without.")
         for field in ("video_exponent", "segment_exponent", "cutoff"):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from youtube8m_mod.config import SEGMENT_FRAMES
+from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 
 SLOTS = 60  # Segments in the first 300 frames of a video.
@@ -64,11 +65,11 @@ class TopK:
             starts.min() >= 0 and starts.max() < SEGMENT_FRAMES * self.slots and not (starts % SEGMENT_FRAMES).any()
         ):
             raise UserError(
-                f"Video {_show(video_id)}: start times must be multiples of {SEGMENT_FRAMES} from 0 to "
+                f"Video {text_of(video_id)}: start times must be multiples of {SEGMENT_FRAMES} from 0 to "
                 f"{SEGMENT_FRAMES * (self.slots - 1)}, got {starts.tolist()}."
             )
         if scores.size and np.isnan(scores.min()):
-            raise UserError(f"Video {_show(video_id)}: a score is not a number.")
+            raise UserError(f"Video {text_of(video_id)}: a score is not a number.")
         codes = (self._new_video(video_id) * self.slots + starts // SEGMENT_FRAMES).astype(np.uint64)
         good = scores >= worst
         entries = np.flatnonzero(good)
@@ -121,7 +122,7 @@ class TopK:
 
     def _new_video(self, video_id):
         if video_id in self._index:
-            raise UserError(f"Video {_show(video_id)} occurs twice in the input.")
+            raise UserError(f"Video {text_of(video_id)} occurs twice in the input.")
         number = self._index[video_id] = len(self._index)
         if (number + 1) * self.slots > int(_CODE_MASK):
             raise UserError(f"A ranking holds at most {int(_CODE_MASK) // self.slots:,} videos.")
@@ -196,7 +197,3 @@ class TopK:
         ordered = np.sort(scores << _CODE_BITS | self._sorted_codes(keys))[: self.k]
         bits = (_CODE_MASK - (ordered >> _CODE_BITS)).astype(np.uint32)
         return bits.view(np.float32), (ordered & _CODE_MASK).astype(np.int64)
-
-
-def _show(video_id):
-    return video_id.decode(errors="backslashreplace")

@@ -8,7 +8,7 @@ from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.miniature.bank import PARTITIONS, RecordBank, Scene, SyntheticBank
-from youtube8m_mod.overrides import check_types
+from youtube8m_mod.overrides import check_positive, check_types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Settings:
 
     def __post_init__(self):
         check_types(self)
-        for field in (
+        check_positive(
+            self,
             "train_videos",
             "validate_videos",
             "test_videos",
@@ -45,9 +46,7 @@ class Settings:
             "num_segment_classes",
             "ratings_per_video",
             "videos_per_shard",
-        ):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, got {getattr(self, field)}.")
+        )
         if self.seed < 0:
             raise UserError(f"seed must not be negative, got {self.seed}.")
         if not self.min_scenes * SEGMENT_FRAMES <= self.min_frames <= self.max_frames <= records.MAX_FRAMES:
@@ -65,8 +64,7 @@ class Settings:
             )
         if len(set(self.feature_names)) != len(self.feature_names):
             raise UserError(f"feature_names must differ from each other, got {self.feature_names}.")
-        if self.num_classes is not None and self.num_classes < 1:
-            raise UserError(f"num_classes must be at least 1, got {self.num_classes}.")
+        check_positive(self, "num_classes")
         for field in ("rated_share", "positive_share", "missed_rate"):
             if not 0 <= getattr(self, field) <= 1:
                 raise UserError(f"{field} must be in [0, 1], got {getattr(self, field)}.")

@@ -17,6 +17,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.layers.initializers import overwritten
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
+from youtube8m_mod.overrides import check_positive
 from youtube8m_mod.training import callbacks as run_callbacks
 from youtube8m_mod.training import checkpoint_store, checkpoints, examples
 from youtube8m_mod.training.history import Interval
@@ -63,9 +64,7 @@ class TrainingOptions:
     reader: ReaderSettings = ReaderSettings()
 
     def __post_init__(self):
-        for name in ("checkpoint_steps", "keep_checkpoints", "log_steps"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        check_positive(self, "checkpoint_steps", "keep_checkpoints", "log_steps")
 
 
 class Trainer:

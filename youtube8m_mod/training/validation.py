@@ -8,6 +8,7 @@ from youtube8m_mod import files
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.data.records import ReaderSettings
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.overrides import check_positive
 from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
@@ -42,11 +43,8 @@ class ValidationOptions:
     reader: ReaderSettings = ReaderSettings()
 
     def __post_init__(self):
-        for name in ("steps", "examples", "patience"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(
-                    f"{'' if name == 'patience' else 'eval_'}{name} must be at least 1, got {getattr(self, name)}."
-                )
+        check_positive(self, "steps", "examples", prefix="eval_")
+        check_positive(self, "patience")
 
 
 class Validation(RunCallback):
