@@ -3,6 +3,8 @@
 The public names below are loaded when they are first used: importing the package loads neither TensorFlow nor Keras.
 """
 
+import sys
+
 from youtube8m_mod.lazy import attach
 
 __version__ = "1.0.0"
@@ -33,3 +35,6 @@ __getattr__, __dir__, __all__ = attach(
     },
     submodules=["config", "layers", "losses", "models"],
 )
+
+if "keras" in sys.modules:  # Keras is about to be used: `keras.saving.load_model` finds the classes that were imported.
+    from youtube8m_mod import registered  # noqa: F401

@@ -56,7 +56,32 @@ def fields(serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec) ->
     checks = [_within(labels.values, spec.num_classes)]
     if spec.needs_id:
         checks += [found == 1, tf.strings.regex_full_match(video_id, records.ID_PATTERN)]
-    features, splits = [], []
+    features, splits, feature_checks = _features(context, lists, spec)
+    checks += feature_checks
+    filled = tf.zeros_like(video_id, tf.bool)
+    if spec.fill is not None:
+        features, splits, filled = _filled(features, splits, spec)
+    checks.append(splits[0][1:] > splits[0][:-1])
+    checks += [other == splits[0] for other in splits[1:]]
+    result = {
+        "id": video_id,
+        "labels": labels,
+        "features": tuple(features),
+        "splits": splits[0],
+        "filled": filled,
+    }
+    if spec.segments:
+        longer = splits[0][1:] - splits[0][:-1] > records.MAX_FRAMES
+        ratings, rating_checks = _ratings(context, rated, spec, longer)
+        checks += rating_checks
+        result |= ratings
+    result["valid"] = tf.reduce_all([tf.reduce_all(check) for check in checks])
+    return result
+
+
+def _features(context, lists, spec):
+    """(values of the frames of all records, splits of these among records, checks), a list of each: see `fields`."""
+    features, splits, checks = [], [], []
     for key, size in zip(spec.keys, spec.sizes):
         if spec.kind == records.VIDEO_LEVEL:  # A video of one frame.
             rows = context[key]
@@ -77,25 +102,7 @@ def fields(serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec) ->
             # Where not every row has `size` values there are no rows to be had.
             values = tf.reshape(rows.values[: tf.size(rows.values) // size * size], [-1, size])
             features.append(tf.clip_by_value(values, *records.FLOAT_RANGE) if spec.clip else values)
-    filled = tf.zeros_like(video_id, tf.bool)
-    if spec.fill is not None:
-        features, splits, filled = _filled(features, splits, spec)
-    checks.append(splits[0][1:] > splits[0][:-1])
-    checks += [other == splits[0] for other in splits[1:]]
-    result = {
-        "id": video_id,
-        "labels": labels,
-        "features": tuple(features),
-        "splits": splits[0],
-        "filled": filled,
-    }
-    if spec.segments:
-        longer = splits[0][1:] - splits[0][:-1] > records.MAX_FRAMES
-        ratings, rating_checks = _ratings(context, rated, spec, longer)
-        checks += rating_checks
-        result |= ratings
-    result["valid"] = tf.reduce_all([tf.reduce_all(check) for check in checks])
-    return result
+    return features, splits, checks
 
 
 def _ratings(context, keys, spec, longer):

@@ -18,16 +18,13 @@ from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records, shards
 from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.formats.predictions import format_lines
-from youtube8m_mod.formats.timelines import format_spans
 from youtube8m_mod.inference.context import Context, SegmentScores
-from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Blocks
-from youtube8m_mod.inference.input_files import Owners, consecutive, groups_of, twice
+from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS
+from youtube8m_mod.inference.growing_piece import GrowingPiece
+from youtube8m_mod.inference.input_files import Owners, consecutive, groups_of
 from youtube8m_mod.inference.outputs import Outputs, write_outputs
-from youtube8m_mod.inference.pieces import COUNTS, SEGMENT_LINES, TIMELINES, VIDEO_LINES, Parts, Piece
+from youtube8m_mod.inference.pieces import COUNTS, Parts, Piece
 from youtube8m_mod.localization.ranked_lists import Localization, LocalizationConfig
-from youtube8m_mod.localization.timelines import join_segments, segment_values
-from youtube8m_mod.localization.value_model import candidate_columns
 from youtube8m_mod.lock import FolderLock
 from youtube8m_mod.overrides import to_dict
 
@@ -115,7 +112,7 @@ class Localizer:
         sizes = [size for _, size, _ in parts.identities]
         for sentence in parts.outdated:
             print(f"warning: {sentence}", file=sys.stderr)
-        merged = self._localization() if self.outputs.submission else None
+        merged = self.localization() if self.outputs.submission else None
         done = parts.merge_into(merged)
         owners = Owners(paths)
         for group, ids in parts.ids():
@@ -155,72 +152,25 @@ class Localizer:
         Args:
             on_batch: called after each batch with the counts so far and the bytes of the batch's frames.
         """
-        localization = self._localization()
-        lines = {
-            kind: {}
-            for kind, path in (
-                (VIDEO_LINES, self.outputs.video_predictions),
-                (SEGMENT_LINES, self.outputs.segment_predictions),
-                (TIMELINES, self.outputs.timeline),
-            )
-            if path
-        }
-        embeddings, blocks = self.outputs.embeddings, None
-        if embeddings:
-            blocks = Blocks(self.outputs.parts_folder, self.reader.paths.index(paths[0]))
-        join = embeddings.join if self.outputs.embeds(SEGMENTS) else None
+        piece, paths = GrowingPiece(self, paths), [path for path in paths if shards.size(path)]
+        join = self.outputs.embeddings.join if self.outputs.embeds(SEGMENTS) else None
         segments = SegmentScores(self.segment_scorer, self.segment_batch_size, self.context, join)
-        counts, warning, seen = dict.fromkeys(COUNTS, 0), "", set()
-        paths = [path for path in paths if shards.size(path)]
         batches = self.reader.read(self.batch_size, paths=paths) if paths else ()
         for batch in batches:
-            ids = batch["ids"].numpy().tolist()
-            for video_id in ids:
-                if video_id in seen:
-                    raise twice(video_id, paths)
-                seen.add(video_id)
-            frames = batch["num_frames"].numpy()
-            videos, video_logits = [None] * len(ids), None
+            ids, frames = batch["ids"].numpy().tolist(), batch["num_frames"].numpy()
+            videos, video_logits, vectors = [None] * len(ids), None, ()
             if self.outputs.need_videos(self.config, self.context):
                 videos, video_logits, vectors = self._score_videos(batch, ids)
-                for video_id, vector in zip(ids, vectors):
-                    blocks.add(video_id, [0], vector[np.newaxis])
-            if VIDEO_LINES in lines:
-                lines[VIDEO_LINES] |= zip(ids, format_lines(map(text_of, ids), videos, self.config.top_k))
+            piece.add_videos(ids, videos, vectors)
             if self.segment_scorer:
-                for video_id, count, video, own, vectors in zip(ids, frames, videos, *segments(batch, video_logits)):
-                    _numbers(own, [video_id] * len(own))
-                    if vectors is not None:
-                        vectors = _numbers(vectors, [video_id] * len(own))
-                        blocks.add(video_id, SEGMENT_FRAMES * np.arange(len(own)), vectors)
-                    if self.outputs.submission:
-                        localization.add(video_id, int(count), video, own)
-                    if SEGMENT_LINES in lines:
-                        names = [f"{text_of(video_id)}:{SEGMENT_FRAMES * row}" for row in range(len(own))]
-                        listed = slice(None)
-                        if self.config.segment_candidates:
-                            listed = candidate_columns(video, self.class_ids, self.config.top_k)
-                        lines[SEGMENT_LINES][video_id] = "".join(
-                            format_lines(names, own[:, listed], self.config.top_k, self.class_ids[listed])
-                        )
-                    if TIMELINES in lines:
-                        classes, values = segment_values(video, own, self.class_ids, self.config)
-                        spans = join_segments(classes, values, int(count), self.timeline_threshold)
-                        lines[TIMELINES][video_id] = format_spans(spans)
-                    counts["segments"] += len(own)
-            counts["videos"] += len(ids)
-            on_batch(counts, int(frames.sum()) * batch["features"].shape[2] * batch["features"].dtype.size)
-        if paths:
-            counts["records"] = batches.counts.records
-            counts["bad_records"] = sum(batches.counts.bad.values())
-            counts["lost_records"] = batches.counts.lost
-            warning = batches.counts.summary()
-        if blocks:
-            blocks.flush()
-        rows = blocks.rows if blocks else []
-        return Piece(localization.state(), lines, counts, sorted(seen), warning, rows)
+                for video_id, count, video, *scores in zip(ids, frames, videos, *segments(batch, video_logits)):
+                    own, vectors = (each if each is None else _numbers(each, [video_id] * len(each)) for each in scores)
+                    piece.add_segments(video_id, int(count), video, own, vectors)
+            on_batch(piece.counts, int(frames.sum()) * batch["features"].shape[2] * batch["features"].dtype.size)
+        return piece.finished(batches.counts if paths else None)
 
-    def _localization(self):
+    def localization(self) -> Localization:
+        """Ranked lists of the segments, empty yet."""
         return Localization(self.class_ids, self.config, self._slots)
 
     def _score_videos(self, batch, ids):
@@ -305,7 +255,7 @@ def _judge(counts, folder):
 
 
 def _numbers(values, ids):
-    """`values` as numpy; raises `UserError` naming the video where one is not a number."""
+    """`values`, a row an id, as numpy; raises `UserError` naming the video where one is not a number."""
     values = np.asarray(values)
     if values.size and np.isnan(values.min()):
         row = int(np.flatnonzero(np.isnan(values).any(axis=1))[0])

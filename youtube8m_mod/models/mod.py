@@ -62,6 +62,10 @@ class MOD(keras.Model):
         momentum: float = 0.999,
         name: str = "mod",
     ):
+        if not isinstance(config, ModelConfig):
+            raise ValueError(f"Expected a ModelConfig, as model_config(name) gives it, got {config!r}.")
+        if frames is not None and frames < 1:
+            raise ValueError(f"Expected frames of at least 1, got {frames}.")
         placement = placement or Placement()
         with placement.variables():
             # What is cast is up to the layers: float features keep their precision until they are scaled.
@@ -178,6 +182,8 @@ class MOD(keras.Model):
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Sets what `compile` takes where it is given none, and the original's accidents in batch norms."""
+        if not isinstance(recipe, Recipe):
+            raise ValueError(f'Expected a Recipe, as PHASES["finetune"] is one, got {recipe!r}.')
         self.recipe = Recipe(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Recipe)})
         self.loss_means.recipe = self.recipe
         accidents, branching = self.recipe.original_accidents, self.config.branching
@@ -241,6 +247,20 @@ class MOD(keras.Model):
     def predict(self, x: Any, *args, **kwargs) -> Any:
         """As `keras.Model.predict`; x may be a dataset of batches as the reader gives them."""
         return super().predict(without_texts(x), *args, **kwargs)
+
+    def make_test_function(self, force: bool = False) -> None:
+        # XLA cannot compile GAP, which holds what it has seen outside of TensorFlow's graphs.
+        jit_compile, self.jit_compile = self.jit_compile, self.jit_compile and not self.scored
+        super().make_test_function(force)
+        self.jit_compile = jit_compile
+
+    def export(self, filepath: Any, *args, input_signature: Any = None, **kwargs) -> None:
+        """As `keras.Model.export`, by default of stored features, uint8 `(batch, frames, features)`.
+
+        `python -m youtube8m_mod.export` writes the folded model, which is smaller and faster (docs/serving.md).
+        """
+        features = keras.InputSpec(shape=(None, self.frames, self.config.feature_size), dtype="uint8")
+        super().export(filepath, *args, input_signature=input_signature or [features], **kwargs)
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         part = self._part_of(data)

@@ -11,6 +11,16 @@ from youtube8m_mod.errors import UserError, first_line
 _LISTED = 20  # Names that an error lists, of each kind.
 _COUNTERS = ("global_step", "beta1_power", "beta2_power")
 _SLOTS = ("/Adam", "/Adam_1")  # Adam's first and second moments.
+# What a conversion shows of a configuration.
+_SIZES = (
+    "feature_sizes",
+    "groups",
+    "clusters",
+    "expansion",
+    "hidden_size",
+    "gating_reduction",
+    "num_classes",
+)
 
 
 def read_config(shapes: Mapping[str, tuple[int, ...]], checkpoint: str) -> tuple[config.ModelConfig, int]:
@@ -113,7 +123,6 @@ def convert(
     optimizer = FusedAdam(phase_config.base_learning_rate)
     optimizer.build(model.trainable_variables)
     targets = variable_names.tree_variables(model, leaf_towers=towers > 1 and len(model_config.branching) == 1)
-    parameters = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     if has_optimizer:
         targets |= _optimizer_targets(targets, model, optimizer)
     dropped = {name for name in reader.shapes if towers == 1 and name.startswith("ensemble/")}
@@ -136,21 +145,8 @@ def convert(
         "step": step,
         "towers": towers,
         "branches in a tower": model_config.branching[-1] if model_config.branching else 0,
-    }
-    found |= {
-        name.replace("_", " "): _text(getattr(model_config, name))
-        for name in (
-            "feature_sizes",
-            "groups",
-            "clusters",
-            "expansion",
-            "hidden_size",
-            "gating_reduction",
-            "num_classes",
-        )
-    }
-    found |= {
-        "parameters": parameters,
+        **{name.replace("_", " "): _text(getattr(model_config, name)) for name in _SIZES},
+        "parameters": sum(variable.shape.num_elements() for variable in model.trainable_variables),
         "variables carried": len(targets),
         "Adam's moments": "carried" if has_optimizer else "not in the checkpoint: they start at 0",
         "eigenvalues": eigenvalues or "none: a scale of one",
