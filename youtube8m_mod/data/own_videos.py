@@ -158,7 +158,7 @@ class OwnVideos:
             )
 
     def warn_of_past_end(self, frames: Mapping[str, int]) -> None:
-        """Tells of ratings that start behind the end of their video, of which only zeros can be read.
+        """Warns of ratings that start behind the end of their video, of which only zeros can be read.
 
         Args:
             frames: {id: seconds of the video}, of those with ratings at least.
@@ -218,6 +218,6 @@ def listed(names: Sequence[str]) -> str:
 
 
 def warn(sentences: Iterable[str]) -> None:
-    """Tells sentences on stderr."""
+    """Prints sentences as warnings on stderr."""
     for sentence in sentences:
         print(f"warning: {sentence}.", file=sys.stderr)

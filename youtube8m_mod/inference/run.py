@@ -201,7 +201,7 @@ def _check_nodes(members, of_videos, scores_segments):
 
 
 def report_counts(counts: Mapping[str, float], file: TextIO = sys.stderr) -> None:
-    """Tells what a run did: videos, segments, seconds."""
+    """Prints what a run did: videos, segments, seconds."""
     rate = max(counts["segments"], counts["videos"]) / max(counts["seconds"], 1e-9)
     again = f"; {counts['files_done_again']:,} files done again" if counts.get("files_done_again") else ""
     print(

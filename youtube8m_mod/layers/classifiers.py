@@ -35,7 +35,7 @@ class _Classifier(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
 class LogisticClassifier(_Classifier):
-    """One logistic regression a class.
+    """One logistic regression a class (Fig. 5): p = sigmoid(z), z = W h + b.
 
     Args:
         num_classes: C.
@@ -82,6 +82,8 @@ class MixtureOfExpertsClassifier(_Classifier):
 
     Returns:
         (logits, probabilities), float32 `(batch, C)` each; the logits are those of the mixed probabilities.
+
+    Reference: S. Abu-El-Haija et al., YouTube-8M, https://arxiv.org/abs/1609.08675; the starter code.
     """
 
     def __init__(self, num_classes: int, experts: int, **kwargs):

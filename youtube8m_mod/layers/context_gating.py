@@ -13,7 +13,7 @@ from youtube8m_mod.tree import Shape, Tensor
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
 class ContextGating(keras.layers.Layer):
-    """Lets each hidden unit be gated by the others: h * sigmoid(W2 relu(batch_norm(W1 h))).
+    """Lets each hidden unit be gated by the others: h * sigmoid(W2 relu(batch_norm(W1 h))) (Fig. 5).
 
     Args:
         reduction: r; W1 maps H to H/r values, W2 back.
@@ -25,6 +25,11 @@ class ContextGating(keras.layers.Layer):
 
     Returns:
         `(batch, H)`.
+
+    Raises:
+        ValueError: where H is below r, or r no positive integer.
+
+    Reference: A. Miech, I. Laptev, J. Sivic, Learnable pooling with Context Gating, https://arxiv.org/abs/1706.06905.
     """
 
     def __init__(self, reduction: int, unbiased_moving_variance: bool = False, momentum: float = 0.999, **kwargs):

@@ -38,6 +38,11 @@ class DeepBagOfFrames(keras.layers.Layer):
 
     Returns:
         `(batch, H)`. There is no frame axis any more, and no mask.
+
+    Raises:
+        ValueError: on an unknown activation or pooling, or a mask of another shape.
+
+    Reference: S. Abu-El-Haija et al., YouTube-8M, https://arxiv.org/abs/1609.08675; the starter code.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from youtube8m_mod.tree import Shape, Tensor
 
 @keras.saving.register_keras_serializable("youtube8m_mod")
 class LogitMixing(keras.layers.Layer):
-    """Weighted sum of logits: z^e = sum_m w_m z^m with w = softmax(FC(batch_norm(mean of the frames))).
+    """Weighted sum of logits (Fig. 6, 7): z^e = sum_m w_m z^m with w = softmax(FC(batch_norm(mean of the frames))).
 
     Without a mask, the mean is over all frames of the input, padding included, as in the original. Computed in float32.
 
@@ -30,6 +30,9 @@ class LogitMixing(keras.layers.Layer):
 
     Returns:
         (mixed logits `(batch, classes)`, weights `(batch, children)`), float32.
+
+    Raises:
+        ValueError: where there are not as many logits as children, or frames or a mask are of another shape.
     """
 
     def __init__(self, children: int, momentum: float = 0.999, **kwargs):

@@ -41,6 +41,9 @@ class NeXtVLAD(keras.layers.Layer):
     Returns:
         `(batch, expanded width / G * K)`. There is no frame axis any more, and no mask.
 
+    Raises:
+        ValueError: where G does not divide the expanded width, or a mask is of another shape.
+
     Reference: R. Lin, J. Xiao, J. Fan, NeXtVLAD, https://arxiv.org/abs/1811.05014.
     """
 

@@ -33,6 +33,9 @@ class GAP(keras.metrics.Metric):
         sample_weight: `(batch, classes)`, 0 where a class does not count (it was not rated); or `(batch,)`, 0 where an
             example does not.
 
+    Raises:
+        ValueError: where labels, probabilities or weights are of other shapes.
+
     Reference: the YouTube-8M challenges.
     """
 

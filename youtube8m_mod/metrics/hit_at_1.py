@@ -14,6 +14,8 @@ class HitAt1(keras.metrics.Mean):
     """Share of the examples whose best class is a label.
 
     Arguments of `update_state` as those of `GAP`; weights of examples weight the mean.
+
+    Reference: S. Abu-El-Haija et al., YouTube-8M, https://arxiv.org/abs/1609.08675.
     """
 
     def __init__(self, name: str = "hit_at_1", dtype: Any = None):

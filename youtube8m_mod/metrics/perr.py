@@ -13,8 +13,11 @@ from youtube8m_mod.tree import Tensor
 class PERR(keras.metrics.Mean):
     """Mean over examples of the precision among as many best classes as the example has labels.
 
-    A class of probability 0 is no hit, and an example without labels gives 0. Arguments of `update_state` as those of
-    `GAP`; weights of examples weight the mean.
+    mean over v of |labels of v among its |labels of v| best classes| / |labels of v|. A class of probability 0 is no
+    hit, and an example without labels gives 0. Arguments of `update_state` as those of `GAP`; weights of examples
+    weight the mean.
+
+    Reference: S. Abu-El-Haija et al., YouTube-8M, https://arxiv.org/abs/1609.08675.
     """
 
     def __init__(self, name: str = "perr", dtype: Any = None):

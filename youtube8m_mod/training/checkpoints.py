@@ -172,6 +172,9 @@ def load_model(
 
     Returns:
         (`MOD`, `Run`).
+
+    Raises:
+        UserError: where the train_dir holds no run, no such checkpoint, or none that is whole.
     """
     run = Run.load(train_dir)
     store.chosen_steps(train_dir, checkpoint)
