@@ -132,7 +132,7 @@ class OwnVideos:
             warn([f"no video has {len(idle):,} of the {len(self.names):,} classes ({shown})"])
 
     def _check_late(self, late, counterpart):
-        """Raises `UserError` for a rating behind what is read of a video that is not longer; told where it is."""
+        """Raises `UserError` for a rating behind what is read of a video that is not longer, naming where it is."""
         longer, lengths = [], {}
         for name, where, second in late:
             video_id = counterpart(name)

@@ -85,7 +85,7 @@ def map_of_submissions(paths: Sequence[str], labels: RatedLabels, seen: Seen | N
 
     Args:
         labels: `RatedLabels`.
-        seen: told how far each file has been read.
+        seen: called with how far each file has been read.
     """
     classes = []
     for class_id, texts in side_by_side(paths, seen):
@@ -107,7 +107,7 @@ def map_of_predictions(paths: Sequence[str], labels: RatedLabels, method: str, s
     Args:
         labels: `RatedLabels`.
         method: see `join_scores`.
-        seen: told how far each file has been read.
+        seen: called with how far each file has been read.
     """
     ratings = {}
     for class_id in labels.scored_classes:
@@ -139,7 +139,7 @@ def gap_of_predictions(
     Args:
         labels: {video id str: classes int (n,)}.
         method: see `join_scores`.
-        seen: told how far each file has been read.
+        seen: called with how far each file has been read.
     """
     scores, listed, correct, videos = [], [], [], []
     for number, (line_id, classes, own, own_listed) in enumerate(joined_members(paths, method, seen)):

@@ -70,7 +70,7 @@ def lines_of_members(paths: Sequence[str], seen: Seen | None = None) -> Iterator
     A file of another order is held in memory.
 
     Args:
-        seen: told how far each file has been read.
+        seen: called with how far each file has been read.
 
     Raises:
         UserError: where an id is missing in one of the files, or listed twice.
@@ -135,7 +135,7 @@ def write_joined(
     Args:
         output_file: path of a `VideoId,LabelConfidencePairs` file.
         top_k: classes of a line; best first, equal scores by class.
-        seen: told how far each file has been read.
+        seen: called with how far each file has been read.
     """
     count = 0
     with files.write_file(output_file, "wb") as file:

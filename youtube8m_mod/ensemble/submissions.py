@@ -159,7 +159,7 @@ def write_joined(
         output_file: path of a `Class,Segments` file.
         weights: float (M,), summing to one; a member of weight 0 is left out.
         cap: ids of a list.
-        seen: told how far each file has been read.
+        seen: called with how far each file has been read.
 
     Raises:
         UserError: naming file or class of what is wrong.

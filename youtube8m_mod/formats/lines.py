@@ -25,7 +25,7 @@ def read_lines(path: files.Path, seen: Seen | None = None) -> Iterator[tuple[int
     Memory is bounded by the longest line, unless the lines end in `\r` alone or the text is UTF-16.
 
     Args:
-        seen: told how far the file has been read, in its bytes as they are, packed ones too.
+        seen: called with how far the file has been read, in its bytes as they are, packed ones too.
     """
     with files.open_file(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
