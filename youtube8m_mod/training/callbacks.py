@@ -173,7 +173,7 @@ class ProgressLine(RunCallback):
 
 
 class PlacementReport(RunCallback):
-    """Reports in the first step where everything lies: a table, and `placement.json`; see `placement_report.reported`."""
+    """Shows in the first step where everything lies: a table, and `placement.json`; see `placement_report.reported`."""
 
     def __init__(self):
         super().__init__()
