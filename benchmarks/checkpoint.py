@@ -13,25 +13,9 @@ import sys
 import tempfile
 import time
 
-import numpy as np
-
 from youtube8m_mod import config
 from youtube8m_mod.errors import run_main
 from youtube8m_mod.terminal import format_table
-
-
-def random_batch(model, phase):
-    frames = config.SEGMENT_FRAMES if phase.segments else model.max_frames
-    random = np.random.default_rng(0)
-    size = phase.batch_size
-    labels = (random.random((size, model.num_classes)) < 3 / model.num_classes).astype(np.uint8)
-    return {
-        "features": random.integers(0, 256, (size, frames, model.feature_size), np.uint8),
-        "labels": labels,
-        "num_frames": np.full(size, frames, np.int32),
-        "present_frames": np.full(size, frames, np.int32),
-        **({"label_weights": np.ones_like(labels)} if phase.segments else {}),
-    }
 
 
 def seconds(function, times):
@@ -55,8 +39,7 @@ def main(argv):
     parser.add_argument("--set", action="append", default=[], metavar="field=value", help="of the model")
     parser.add_argument("--folder", help="where to write (default: a temporary folder)")
     settings = parser.parse_args(argv)
-    import tensorflow as tf
-
+    from benchmarks.measure import batch_of
     from youtube8m_mod.models.mod import MOD
     from youtube8m_mod.training import checkpoint_store, checkpoints
     from youtube8m_mod.training.callbacks import DEFAULT_CHECKPOINT_STEPS
@@ -66,7 +49,7 @@ def main(argv):
     phase = config.phase_config(settings.phase, {"batch_size": settings.batch_size})
     model, optimizer = MOD.for_phase(model_config, phase), FusedAdam(1e-4)
     model.compile(optimizer)
-    batch = {name: tf.constant(values) for name, values in random_batch(model_config, phase).items()}
+    batch = batch_of(model_config, phase.batch_size, phase.frames(model_config), phase.segments)
 
     step = model.placement.step(model.train_step)
     step(batch)

@@ -77,6 +77,7 @@ def run_case(case, steps, quick):
     import keras
     import tensorflow as tf
 
+    from benchmarks.measure import batch_of
     from youtube8m_mod import config
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.models.mod import MOD
@@ -89,7 +90,7 @@ def run_case(case, steps, quick):
     phase = config.phase_config("finetune" if segments else "pretrain", {"batch_size": batch_size})
     keras.utils.set_random_seed(0)
     model = MOD.for_phase(model_config, phase, placement, precision)
-    batch = random_batch(model, batch_size)
+    batch = batch_of(model_config, batch_size, model.frames, model.segments)
     if training:
         model.compile(FusedAdam(2e-4))
         train = placement.step(model.train_step)
@@ -112,22 +113,6 @@ def run_case(case, steps, quick):
         "s a step": statistics.median(seconds),
         "examples/s": batch_size / statistics.median(seconds),
     }
-
-
-def random_batch(model, size):
-    import tensorflow as tf
-
-    random = np.random.default_rng(0)
-    config, frames = model.config, model.frames
-    batch = {
-        "features": random.integers(0, 256, (size, frames, config.feature_size), dtype=np.uint8),
-        "num_frames": np.full(size, frames, np.int32),
-        "present_frames": np.full(size, frames, np.int32),
-        "labels": (random.random((size, config.num_classes)) < 3 / config.num_classes).astype(np.uint8),
-    }
-    if model.segments:
-        batch["label_weights"] = (random.random((size, config.num_classes)) < 0.01).astype(np.uint8)
-    return {key: tf.constant(values) for key, values in batch.items()}
 
 
 if __name__ == "__main__":

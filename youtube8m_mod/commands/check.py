@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from youtube8m_mod import files, terminal
-from youtube8m_mod.commands.command import check_outputs, run_command
+from youtube8m_mod.commands.command import check_output_flags, run_command
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.errors import UserError
@@ -56,7 +56,7 @@ def main(_: list[str]) -> int:
     )
     if given and not FLAGS.data_pattern:
         FLAGS.set_default("data_pattern", ",".join(map(given.pattern, given.partitions)))
-    check_outputs(("output_file",), ("dataset",), ("data_pattern",))
+    check_output_flags(("output_file",), ("dataset",), ("data_pattern",))
     summary = check(FLAGS.data_pattern, config, reader_settings())
     if FLAGS.output_file:
         files.write_json(FLAGS.output_file, summary)

@@ -53,7 +53,7 @@ def check_companions(companions: Mapping[tuple[str, ...], Iterable[str]]) -> Non
                 raise UserError(f"--{given} belongs to {owned}, which is not given.")
 
 
-def check_outputs(written: Iterable[str], read: Iterable[str], patterns: Iterable[str] = ()) -> None:
+def check_output_flags(written: Iterable[str], read: Iterable[str], patterns: Iterable[str] = ()) -> None:
     """Raises `UserError` where an output would take the place of an input, or of another output.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from youtube8m_mod.commands.command import check_companions, check_outputs, run_command
+from youtube8m_mod.commands.command import check_companions, check_output_flags, run_command
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, record_keys
 from youtube8m_mod.errors import UserError
 
@@ -70,7 +70,7 @@ def main(_: list[str]) -> None:
         FLAGS.set_default("num_classes", given.num_classes)
         FLAGS.set_default("label_names", given.path(given.label_names))
     check_companions({("submission_file",): _OF_SUBMISSIONS})
-    check_outputs(
+    check_output_flags(
         ("label_cache", "output_file"),
         ("submission_file", "video_predictions_file", "label_names", "dataset"),
         ("eval_data_pattern",),
@@ -96,7 +96,7 @@ def score_checkpoints() -> None:
         raise UserError("--train_dir needs --eval_data_pattern, the held-out records that are scored.")
     if FLAGS.watch_timeout is not None and not FLAGS.watch:
         raise UserError("--watch_timeout goes with --watch.")
-    check_outputs(("output_file",), ("dataset",), ("eval_data_pattern",))
+    check_output_flags(("output_file",), ("dataset",), ("eval_data_pattern",))
     from youtube8m_mod.data.records import ReaderSettings
     from youtube8m_mod.terminal import format_table
     from youtube8m_mod.training.validation import ValidationOptions

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from youtube8m_mod.commands.command import check_companions, check_outputs, define_settings, run_command, settings
+from youtube8m_mod.commands.command import check_companions, check_output_flags, define_settings, run_command, settings
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings, record_keys
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
@@ -83,7 +83,7 @@ def main(_: list[str]) -> None:
     if FLAGS.train_dir and not FLAGS.input_data_pattern:
         raise UserError("--input_data_pattern must name the videos that --train_dir is to localise.")
     check_companions({("train_dir",): _OF_MODELS})
-    check_outputs(
+    check_output_flags(
         ("output",),
         (*_OUTPUTS, "label_names", "label_cache", "truth_file", "segment_label_ids_file", "dataset"),
         ("input_data_pattern", "eval_data_pattern"),
