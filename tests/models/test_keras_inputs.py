@@ -104,7 +104,10 @@ def test_configurations_and_recipes_are_no_names(model):
         model.compile("adam", recipe="finetune")
 
 
-def test_integers_are_no_features_of_a_folded_model_either(model):
+def test_a_folded_model_refuses_what_is_no_features_either(model):
+    for features in (FEATURES[..., :7], FEATURES[0], np.repeat(FEATURES, 2, axis=2)):
+        with pytest.raises(ValueError, match=r"Expected features of shape \(batch, frames, 8\), got shape"):
+            fold(model).logits(features)
     with pytest.raises(ValueError, match="Expected stored features, uint8, or dequantised ones, float; got int32"):
         fold(model).logits(FEATURES.astype(np.int32))
 

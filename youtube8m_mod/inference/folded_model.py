@@ -157,6 +157,9 @@ class FoldedModel(tf.Module):
     def inputs(self, examples: Examples) -> Inputs:
         """What the nodes read of some examples."""
         features, num_frames, present_frames, padded_frames = examples
+        shape, width = tuple(features.shape), self.config.feature_size
+        if len(shape) != 3 or shape[2] not in (None, width):
+            raise ValueError(f"Expected features of shape (batch, frames, {width}), got shape {shape}.")
         features = features[:, : self.config.max_frames]
         batch, count = tf.shape(features)[0], tf.shape(features)[1]
         if self.segments and features.shape[1] != self.frames:
