@@ -71,5 +71,7 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match="Expected the logits of 3 children, got 2"):
             LogitMixing(CHILDREN)(frames, logits)
+    with pytest.raises(ValueError, match=r"Expected logits of one shape \(batch, classes\), got shapes"):
+        LogitMixing(CHILDREN)(FRAMES_IN, [*LOGITS[:2], LOGITS[2][:, :1]])
     with pytest.raises(ValueError, match=r"Expected frames of shape \(batch, frames, features\), got shape \(6, 5\)"):
         LogitMixing(CHILDREN)(FRAMES_IN[:, 0], LOGITS)

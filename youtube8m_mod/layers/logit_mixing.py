@@ -62,6 +62,10 @@ class LogitMixing(keras.layers.Layer):
         training: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         self._check_children(logits)
+        if len(shapes := {tuple(each.shape) for each in logits if None not in each.shape}) > 1:
+            raise ValueError(
+                f"Expected logits of one shape (batch, classes), got shapes {', '.join(map(str, sorted(shapes)))}."
+            )
         mask = combine_masks(frames, {"mask": mask, "frames_mask": frames_mask})
         mean = self.norm(self._mean(ops.cast(frames, "float32"), mask), training=training)  # (B, N)
         kernel, bias = (ops.cast(weight, "float32") for weight in (self.kernel, self.bias))
