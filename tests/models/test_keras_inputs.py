@@ -50,13 +50,13 @@ def test_a_scaled_loss_trains_as_any_other(optimizer):
 
 
 def test_float16_is_trained_with_a_scaled_loss():
-    model = MOD(CONFIG, dtype="mixed_float16")
+    model = MOD(CONFIG, dtype="mixed_float16", dropout=0.0)
     model.compile(keras.optimizers.LossScaleOptimizer(FusedAdam(1e-3), initial_scale=4.0), run_eagerly=True)
     before = model.get_weights()
     terms, gradients, _ = model.losses_and_gradients({"features": FEATURES, "labels": LABELS})
     assert np.isfinite(float(sum(terms.values())))
     _, scaled, _ = model.losses_and_gradients({"features": FEATURES, "labels": LABELS}, model.optimizer.scale_loss(1.0))
-    norms = [sum(float(keras.ops.norm(gradient)) for gradient in each) for each in (gradients, scaled)]
+    norms = [sum(np.linalg.norm(gradient) for gradient in each) for each in (gradients, scaled)]
     assert norms[1] == pytest.approx(4 * norms[0], rel=0.05)
     model.fit(FEATURES, LABELS, verbose=0)
     assert any(np.any(old != new) for old, new in zip(before, model.get_weights()))
@@ -149,7 +149,7 @@ def test_an_embedding_is_trained_by_fused_adam():
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.layers.Embedding(9, 4), keras.layers.Flatten(), keras.layers.Dense(1)])
         model.compile(optimizer, "mse", run_eagerly=True)
-        model.fit(np.array([[1, 2, 2], [3, 1, 5]]), np.ones((2, 1)), verbose=0)
+        model.fit(np.array([[1, 2, 4], [3, 6, 5]]), np.ones((2, 1)), verbose=0)
         weights.append(model.get_weights())
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -181,5 +181,6 @@ def test_all_classes_of_a_saved_model_are_registered():
 
 def test_they_are_registered_where_keras_is_there_first(monkeypatch):
     monkeypatch.delitem(sys.modules, "youtube8m_mod.registered")
+    monkeypatch.delattr(youtube8m_mod, "registered")
     importlib.reload(youtube8m_mod)
     assert "youtube8m_mod.registered" in sys.modules

@@ -160,7 +160,7 @@ class FoldedModel(tf.Module):
         shape, width = tuple(features.shape), self.config.feature_size
         if len(shape) != 3 or shape[2] not in (None, width):
             raise ValueError(f"Expected features of shape (batch, frames, {width}), got shape {shape}.")
-        features = features[:, : self.config.max_frames]
+        features = tf.convert_to_tensor(features)[:, : self.config.max_frames]
         batch, count = tf.shape(features)[0], tf.shape(features)[1]
         if self.segments and features.shape[1] != self.frames:
             # A segment attends to all its frames, those past the end of the video too.

@@ -61,7 +61,7 @@ class Int8Model(FoldedModel):
 
     @of_examples
     def predict_logits(self, examples: Examples) -> tf.Tensor:
-        return self.logits(tf.convert_to_tensor(examples.features), *examples[1:])
+        return self.logits(*examples)
 
 
 class Int8Leaves:

@@ -57,6 +57,8 @@ class Mixture(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         children = [keras.saving.serialize_keras_object(node) for node in self.nodes]
+        for child in children:
+            child.pop("build_config", None)  # They are built with the mixture.
         return super().get_config() | {"children": children, "momentum": self.mixing.momentum}
 
     @classmethod
