@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 import youtube8m_mod
@@ -13,6 +14,7 @@ from tests.training import tiny
 from youtube8m_mod import registered
 from youtube8m_mod.inference.folded import fold
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
+from youtube8m_mod.models.batch import without_texts
 from youtube8m_mod.models.mixture import Mixture
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
@@ -67,6 +69,18 @@ def test_lengths_as_columns(model):
     rows = {"features": FEATURES, "num_frames": np.arange(6) + 1, "present_frames": np.arange(6) + 2}
     columns = {name: values if name == "features" else values[:, None] for name, values in rows.items()}
     np.testing.assert_array_equal(model(rows), model(columns))
+
+
+def test_texts_are_left_out(model):
+    """As the ids that the reader gives."""
+    batch = {"features": FEATURES, "ids": np.array([b"a"] * 6)}
+    dataset = tf.data.Dataset.from_tensor_slices((batch, LABELS)).batch(3)
+    assert set(model.fit(batch, LABELS, validation_data=(batch, LABELS), verbose=0).history) >= {"loss", "val_gap"}
+    assert model.evaluate(dataset, verbose=0, return_dict=True) == model.evaluate(
+        FEATURES, LABELS, batch_size=3, verbose=0, return_dict=True
+    )
+    assert without_texts(dataset).element_spec[0].keys() == {"features"}
+    np.testing.assert_array_equal(model.predict(batch, verbose=0), model.predict(FEATURES, verbose=0))
 
 
 def test_shapes_are_known(model):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.tree import NodeOutput, Tensor
@@ -59,11 +60,24 @@ def labels_of(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
 
 
 def without_texts(data: Any) -> Any:
-    """`data` without the texts of a dataset's batches, as `ids`: no GPU and no replica can hold them."""
-    if not isinstance(data, tf.data.Dataset) or not isinstance(data.element_spec, dict):
-        return data
-    kept = [name for name, spec in data.element_spec.items() if spec.dtype != tf.string]
-    return data.map(lambda batch: {name: batch[name] for name in kept})
+    """What `fit` was given, without the texts of its batches, as `ids`: no GPU and no replica can hold them."""
+    if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        if isinstance(spec, dict):
+            return data.map(_without_texts)
+        if isinstance(spec, tuple) and spec and isinstance(spec[0], dict):
+            return data.map(lambda x, *others: (_without_texts(x), *others))
+    if isinstance(data, tuple) and data and isinstance(data[0], dict):
+        return _without_texts(data[0]), *data[1:]
+    return _without_texts(data) if isinstance(data, dict) else data
+
+
+def _without_texts(batch):
+    return {name: values for name, values in batch.items() if not _is_text(values)}
+
+
+def _is_text(values):
+    return tf.as_dtype(values.dtype if hasattr(values, "dtype") else np.asarray(values).dtype) == tf.string
 
 
 class ReplicaPart:
