@@ -3,6 +3,8 @@
 TensorFlow's builds with CUDA register these kernels where there is no GPU too.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,12 +30,21 @@ _SMALL = {
 }
 
 
+@functools.cache
+def gpu_kernels(name):
+    """[{attribute: types that it may have}] of an operation's kernels that a GPU can run."""
+    return [
+        {constraint.name: set(constraint.allowed_values.list.type) for constraint in kernel.constraint}
+        for kernel in kernels.get_registered_kernels_for_op(name).kernel
+        if kernel.device_type in ("GPU", "DEFAULT")
+    ]
+
+
 def fits(kernel, attributes):
-    """Whether a registered kernel takes an operation's types."""
-    for constraint in kernel.constraint:
-        value = attributes[constraint.name]
-        types = [value.type] if value.type else value.list.type
-        if not set(types) <= set(constraint.allowed_values.list.type):
+    """Whether a kernel takes an operation's types."""
+    for name, types in kernel.items():
+        value = attributes[name]
+        if not types.issuperset([value.type] if value.type else value.list.type):
             return False
     return True
 
@@ -43,19 +54,13 @@ def without_gpu_kernel(graph):
     definition = graph.as_graph_def(add_shapes=False)
     functions = {function.signature.name: function.node_def for function in definition.library.function}
     nodes = [*definition.node, *(node for body in functions.values() for node in body)]
-    registered, names = {}, []
-    for node in nodes:
-        if node.op in functions or node.op in _INPUTS:
-            continue
-        if node.op not in registered:
-            registered[node.op] = [
-                kernel
-                for kernel in kernels.get_registered_kernels_for_op(node.op).kernel
-                if kernel.device_type in ("GPU", "DEFAULT")
-            ]
-        if not any(fits(kernel, node.attr) for kernel in registered[node.op]):
-            names.append(f"{node.op} {node.name}")
-    return names
+    return [
+        f"{node.op} {node.name}"
+        for node in nodes
+        if node.op not in functions
+        and node.op not in _INPUTS
+        and not any(fits(kernel, node.attr) for kernel in gpu_kernels(node.op))
+    ]
 
 
 def test_what_only_the_cpu_can_do_is_found():

@@ -1,6 +1,7 @@
 """Saved models and records small enough that every number can be worked out again, video by video."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -46,21 +47,27 @@ def save_model(train_dir, segments, seed, started_from=None, step=1, **fields):
 def node_output(model, frames, node=""):
     """The `NodeOutput` of a model's node for whole videos or segments, all of one length: uint8 (batch, frames, D).
 
-    Rows up to the model's are padding, which a model of segments attends to.
+    Rows up to the model's are padding, which a model of segments attends to. The model must stay as it is: of the same
+    frames it is asked once.
     """
     frames = frames[:, : model.config.max_frames]
-    count = frames.shape[1]
+    output = _root_output(model, frames.tobytes(), frames.dtype, frames.shape)
+    for index in map(int, filter(None, node.split("/"))):
+        output = output.children[index]
+    return output
+
+
+@functools.lru_cache(maxsize=300)
+def _root_output(model, content, dtype, shape):
+    frames, count = np.frombuffer(content, dtype).reshape(shape), shape[1]
     padded = np.pad(frames, ((0, 0), (0, max(model.frames - count, 0)), (0, 0)))
-    output = model.tree(
+    return model.tree(
         {
             "features": tf.constant(padded),
             "num_frames": tf.constant([5 if model.segments else count] * len(frames), tf.int32),
             "present_frames": tf.constant([count] * len(frames), tf.int32),
         }
     )
-    for index in map(int, filter(None, node.split("/"))):
-        output = output.children[index]
-    return output
 
 
 def logits(model, frames, node=""):

@@ -86,13 +86,21 @@ def contents(outputs):
     return [open(path, "rb").read() for path in dataclasses.astuple(outputs)]
 
 
-@pytest.fixture
-def expected(data, tmp_path):
-    outputs = outputs_in(tmp_path / "expected")
-    counts = localizer(data, outputs).run()
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory):
+    """The `Outputs` of a run over the files of `data` that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("at_once")
+    write_videos(folder)
+    outputs = outputs_in(folder / "out")
+    counts = localizer(f"{folder}/x*.tfrecord", outputs).run()
     assert counts["videos"] == 10
     assert not os.path.exists(outputs.parts_folder)
-    return contents(outputs)
+    return outputs
+
+
+@pytest.fixture
+def expected(at_once):
+    return contents(at_once)
 
 
 def test_batches_and_groups_do_not_matter(data, expected, tmp_path, monkeypatch):
@@ -149,7 +157,7 @@ def test_pieces_of_another_run_are_refused(data, tmp_path):
         localizer(data, outputs, settings=other).run()
 
 
-def test_the_outputs_are_what_the_definition_says(data, expected, tmp_path):
+def test_the_outputs_are_what_the_definition_says(data, at_once):
     """Every number again, video by video, in plain Python."""
     video_model, segment_model = FakeModel(range(CLASSES)), FakeModel(CLASS_IDS)
     values, fallback, lines = {c: {} for c in CLASS_IDS}, {c: {} for c in CLASS_IDS}, {}
@@ -173,9 +181,7 @@ def test_the_outputs_are_what_the_definition_says(data, expected, tmp_path):
                             start,
                         )
     lists = {
-        int(name): ids.decode().split()
-        for _, name, ids in read_submission(tmp_path / "expected/submission.csv")
-        if name != b"Class"
+        int(name): ids.decode().split() for _, name, ids in read_submission(at_once.submission) if name != b"Class"
     }
     assert list(lists) == CLASS_IDS
     assert any(lists.values())
@@ -185,7 +191,7 @@ def test_the_outputs_are_what_the_definition_says(data, expected, tmp_path):
         assert lists[c] == filled[: CONFIG.segment_max_pred]
     written = {
         name: dict(zip(classes.tolist(), values.tolist()))
-        for name, classes, values in read_predictions(tmp_path / "expected/segments.csv")
+        for name, classes, values in read_predictions(at_once.segment_predictions)
     }
     assert list(written) == sorted(written, key=lambda name: (name.split(":")[0], int(name.split(":")[1])))
     assert written.keys() == lines.keys()

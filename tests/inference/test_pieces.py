@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.inference.test_localizer import (  # noqa: F401  `data` and `expected` are fixtures.
+from tests.inference.test_localizer import (  # noqa: F401  `at_once`, `data` and `expected` are fixtures.
     CLASS_IDS,
     CLASSES,
     CONFIG,
     MODEL,
     FakeModel,
+    at_once,
     contents,
     data,
     expected,

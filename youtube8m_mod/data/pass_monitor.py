@@ -4,7 +4,9 @@ import bisect
 import collections
 import contextlib
 import dataclasses
+import itertools
 import threading
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -85,6 +87,14 @@ class Counts:
         return f" and lost about {self.lost:,} that stand behind them" if self.lost else ""
 
 
+_NUMBERS, _MONITORS = itertools.count(), weakref.WeakValueDictionary()
+
+
+def called(method: str, number: np.int64, *values: np.ndarray) -> np.ndarray | np.bool_:
+    """Calls a method of the `PassMonitor` of a number: graphs that serve many passes name it so."""
+    return getattr(_MONITORS[int(number)], method)(*values)
+
+
 class PassMonitor:
     """Counts what a pipeline meets; its graph reports through `tf.numpy_function`.
 
@@ -96,6 +106,9 @@ class PassMonitor:
         frames: seconds that are read of a video.
         training: the records are trained on.
         known: set of the files all records of which were seen to be protocol buffers; grows as files are read.
+
+    Attributes:
+        number: what `called` knows it by, as long as something holds it.
     """
 
     def __init__(
@@ -115,6 +128,8 @@ class PassMonitor:
         self._bad_of_file = collections.Counter()
         self._closed_files, self._sizes = set(), {}
         self._lock = threading.Lock()
+        self.number = next(_NUMBERS)
+        _MONITORS[self.number] = self
 
     def no_error(self) -> np.bool_:
         return np.bool_(self.error is None)

@@ -83,12 +83,6 @@ class Reader:
         self.max_frames = SEGMENT_FRAMES if segments else 1 if whole else max_frames or config.max_frames
         self.skip_bad_records, self.max_bad_share = skip_bad_records, max_bad_share
         self._known_files = set()  # Looked through by an earlier pass.
-        # Traced once, not in every pass.
-        self._examples = tf.function(
-            functools.partial(_examples, spec=self.spec, max_frames=self.max_frames),
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
-        )
 
     @stream.without_autograph
     def read(
@@ -135,7 +129,11 @@ class Reader:
         data = stream.numbered(paths, monitor, 1 if random is None else _OPEN_FILES)
         if self.skip_bad_records:
             data = stream.only_good(data, self.spec, monitor)
-        parse_batch = functools.partial(self._parse_batch, monitor)
+        parsed = _parsed_batch(self.spec.in_graph(), self.max_frames)
+
+        def parse_batch(*read):
+            return parsed(*read, tf.constant(monitor.number, tf.int64))
+
         if self.spec.segments:
             data = data.batch(stream.CHUNK).map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
@@ -145,20 +143,9 @@ class Reader:
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
             data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
         # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
-        data = data.take_while(lambda batch: stream.call_python(monitor.no_error, [])).prefetch(2)
-        return Batches(data, monitor)
-
-    def _parse_batch(self, monitor, paths, indices, serialized):
-        """From records to examples; an empty batch where one is bad."""
-        nothing = (False, parsing.nothing(self.spec, self.max_frames), tf.zeros([len(FACTS)], tf.int64))
-        good, batch, facts = stream.attempt(self._examples, (serialized,), nothing)
-        tf.cond(
-            good,
-            lambda: True,
-            lambda: tf.reduce_all(stream.call_python(monitor.valid_records, [paths, indices, serialized], [None])),
-        )
-        tf.cond(tf.reduce_any(facts > 0), lambda: stream.call_python(monitor.found, [facts]), lambda: False)
-        return batch
+        # And by its method the dataset holds the monitor.
+        data = data.take_while(lambda batch: tf.ensure_shape(tf.numpy_function(monitor.no_error, [], tf.bool), []))
+        return Batches(data.prefetch(2), monitor)
 
 
 class Batches:
@@ -199,6 +186,26 @@ class Batches:
 
 def _shuffled(data, random, buffer):
     return data if random is None else data.shuffle(buffer, int(random.integers(2**31)), reshuffle_each_iteration=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed_batch(spec, max_frames):
+    """A function from (paths, numbers, records, number of the monitor) to examples; an empty batch where one is bad."""
+    examples = functools.partial(_examples, spec=spec, max_frames=max_frames)
+
+    @stream.traced(*stream.RECORDS, stream.MONITOR)
+    def parse_batch(paths, indices, serialized, monitor):
+        nothing = (False, parsing.nothing(spec, max_frames), tf.zeros([len(FACTS)], tf.int64))
+        good, batch, facts = stream.attempt(examples, (serialized,), nothing)
+        tf.cond(
+            good,
+            lambda: True,
+            lambda: tf.reduce_all(stream.call_python("valid_records", monitor, [paths, indices, serialized], [None])),
+        )
+        tf.cond(tf.reduce_any(facts > 0), lambda: stream.call_python("found", monitor, [facts]), lambda: False)
+        return batch
+
+    return parse_batch
 
 
 def _examples(serialized, spec, max_frames):

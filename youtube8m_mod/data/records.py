@@ -130,6 +130,10 @@ class RecordSpec:
     fill: tuple | None = None  # A frame of each feature for videos that lack it: bytes, or floats; None refuses them.
     found: str = ""  # What the first records hold, in words.
 
+    def in_graph(self) -> "RecordSpec":
+        """What matters where records are parsed: equal for files whose records are read alike."""
+        return dataclasses.replace(self, keys=tuple(self.keys), sizes=tuple(self.sizes), found="")
+
 
 def dequantize(quantized: np.ndarray) -> np.ndarray:
     """Values of quantised features, float32 in [-2, 2]: `x * 4/255 + 4/512 - 2`."""

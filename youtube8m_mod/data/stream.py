@@ -1,28 +1,53 @@
 """The stream of serialized records of some files, each with its file and number."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from youtube8m_mod.data import parsing, shards
+from youtube8m_mod.data.pass_monitor import PassMonitor, called
 from youtube8m_mod.data.records import RecordSpec
-
-if TYPE_CHECKING:
-    from youtube8m_mod.data.pass_monitor import PassMonitor
 
 CHUNK = 16  # Records that go through the stages together.
 _READ_BUFFER = 1 << 20
 # The graphs here are made of operations: AutoGraph would find nothing to convert, and look for it for a second.
 without_autograph = tf.autograph.experimental.do_not_convert
+MONITOR = tf.TensorSpec([], tf.int64)  # The number of a `PassMonitor`.
+RECORDS = tuple(tf.TensorSpec([None], dtype) for dtype in (tf.string, tf.int64, tf.string))  # Paths, numbers, bytes.
 _MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
+def traced(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a function of tensors of these specs: its graph is made at the first call, and serves every pass.
+
+    A pass is made of calls of such functions. Tracing all of it anew takes longer than reading some small files.
+    """
+
+    def decorate(function):
+        @functools.cache
+        def concrete():
+            return tf.function(function, autograph=False).get_concrete_function(*signature)
+
+        # Made outside of the graph and the device that happen to ask first; a concrete function is one even where
+        # functions run eagerly.
+        def call(*values):
+            with tf.init_scope(), tf.device(None):
+                graph = concrete()
+            return graph(*values)
+
+        return call
+
+    return decorate
+
+
 def call_python(
-    method: Callable[..., Any], values: Sequence[Any], shape: Sequence[int | None] = (), dtype: tf.DType = tf.bool
+    method: str, monitor: tf.Tensor, values: Sequence[Any], shape: Sequence[int | None] = (), dtype: tf.DType = tf.bool
 ) -> tf.Tensor:
-    """Calls a method of a `PassMonitor` from the graph."""
-    return tf.ensure_shape(tf.numpy_function(method, values, dtype), shape)
+    """Calls a method of the `PassMonitor` with a number from the graph."""
+    called_method = functools.partial(called, method)
+    return tf.ensure_shape(tf.numpy_function(called_method, [monitor, *values], dtype), shape)
 
 
 def attempt(function: Callable[..., Any], values: tuple, otherwise: Any) -> Any:
@@ -33,26 +58,11 @@ def attempt(function: Callable[..., Any], values: tuple, otherwise: Any) -> Any:
 
 
 @without_autograph
-def numbered(paths: Sequence[str], monitor: "PassMonitor", open_files: int) -> tf.data.Dataset:
+def numbered(paths: Sequence[str], monitor: PassMonitor, open_files: int) -> tf.data.Dataset:
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        opened = call_python(monitor.opened, [path], [2], tf.int64)
-        known = call_python(monitor.is_well_formed, [path])
-        # A reading error ends the file. Whether there was one shows in the bytes that were read, so an empty chunk
-        # marks the end.
-        data = _of_layout(path, opened[0], opened[1]).ignore_errors().batch(CHUNK)
-        data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
-
-        def number(place, chunk):
-            index, offset = place
-            count = tf.size(chunk, tf.int64)
-            size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
-            tf.cond(count == 0, lambda: call_python(monitor.closed, [path, index, offset]), lambda: False)
-            chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, monitor))
-            return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
-
-        return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
+        return _numbered_file(path, tf.constant(monitor.number, tf.int64))
 
     data = tf.data.Dataset.from_tensor_slices(paths).with_options(_options())
     if open_files == 1:
@@ -60,6 +70,27 @@ def numbered(paths: Sequence[str], monitor: "PassMonitor", open_files: int) -> t
     return data.interleave(
         read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE
     ).unbatch()
+
+
+@traced(tf.TensorSpec([], tf.string), MONITOR)
+def _numbered_file(path, monitor):
+    """A dataset of (paths, numbers, records) of a file, some records at a time."""
+    opened = call_python("opened", monitor, [path], [2], tf.int64)
+    known = call_python("is_well_formed", monitor, [path])
+    # A reading error ends the file. Whether there was one shows in the bytes that were read, so an empty chunk
+    # marks the end.
+    data = _of_layout(path, opened[0], opened[1]).ignore_errors().batch(CHUNK)
+    data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
+
+    def number(place, chunk):
+        index, offset = place
+        count = tf.size(chunk, tf.int64)
+        size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
+        tf.cond(count == 0, lambda: call_python("closed", monitor, [path, index, offset]), lambda: False)
+        chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, monitor))
+        return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
+
+    return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
 
 
 def _of_layout(path, count, form):
@@ -89,22 +120,34 @@ def _options():
 
 def _well_formed(path, serialized, monitor):
     """The records, `_MALFORMED` in the place of those whose bytes would end the process in TensorFlow's parsers."""
-    good = call_python(monitor.well_formed_records, [path, serialized], [None])
+    good = call_python("well_formed_records", monitor, [path, serialized], [None])
     return tf.cond(tf.reduce_all(good), lambda: serialized, lambda: tf.where(good, serialized, _MALFORMED))
 
 
 @without_autograph
-def only_good(data: tf.data.Dataset, spec: RecordSpec, monitor: "PassMonitor") -> tf.data.Dataset:
+def only_good(data: tf.data.Dataset, spec: RecordSpec, monitor: PassMonitor) -> tf.data.Dataset:
     """The records of a `numbered` stream that can be read; the others are reported to the monitor."""
+    good_of_chunk = _good_of_chunk(spec.in_graph())
+
+    def keep_good(*records):
+        return good_of_chunk(*records, tf.constant(monitor.number, tf.int64))
+
+    return data.batch(CHUNK).map(keep_good, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+
+@functools.lru_cache(maxsize=64)
+def _good_of_chunk(spec):
+    """A function that leaves only records that can be read of (paths, numbers, records, number of the monitor)."""
 
     def all_valid(serialized):
         return parsing.fields(serialized, spec)["valid"]
 
-    def keep_good(paths, indices, serialized):
+    @traced(*RECORDS, MONITOR)
+    def keep_good(paths, indices, serialized, monitor):
         def only_valid():
-            keep = call_python(monitor.valid_records, [paths, indices, serialized], [None])
+            keep = call_python("valid_records", monitor, [paths, indices, serialized], [None])
             return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
 
         return tf.cond(attempt(all_valid, (serialized,), False), lambda: (paths, indices, serialized), only_valid)
 
-    return data.batch(CHUNK).map(keep_good, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return keep_good
