@@ -131,14 +131,14 @@ def test_data_parallel_batches_that_do_not_split(eager):
 
 
 def test_checkpoint_of_any_placement_loads_in_any_other(tmp_path, eager):
-    placements = [Placement(), Placement(FOUR), Placement(FOUR[2:]), DataParallelPlacement(FOUR[:2])]
-    first = Run(placements[1])
+    placements = [Placement(), Placement(FOUR), Placement(FOUR[2:3]), DataParallelPlacement(FOUR[:2])]
+    first = Run(placements[1], branching="2")
     first.train(BATCHES[:1])
     saved = first.state()
     for number, source in enumerate(placements):
         folder = str(tmp_path / str(number))
         checkpoints.save(folder, first.model, first.optimizer, checkpoint_store.new_state() | {"step": 1}, keep=1)
-        run = Run(source)
+        run = Run(source, branching="2")
         assert checkpoints.restore_latest(folder, run.model, run.optimizer)["step"] == 1
         assert_close(run.state(), saved, absolute=0, relative=0)
         first = run

@@ -123,6 +123,7 @@ def test_a_stopped_run_goes_on_and_gives_the_bytes_of_one_that_was_not(runs, tmp
             embeddings_file=f"{tmp_path}/{name}.{ending}",
             embeddings_of="segments",
             segment_predictions_file=f"{tmp_path}/{name}.csv",
+            candidates=False,  # Which would take the model of videos: it is of no matter here.
             batch_size=2,
             group_megabytes=1e-6,
         )
@@ -171,24 +172,28 @@ def test_on_a_file_system_that_only_tensorflow_knows(runs, tmp_path, ending):
 
 def test_scores_are_those_without_embeddings(runs, tmp_path):
     folder, _, _, pattern = runs
-    for name, options in {"without": {}, "with": {"embeddings_file": f"{tmp_path}/e.npz"}}.items():
-        for of in ("videos", "segments"):
-            Inference(
-                f"{folder}/a",
-                pattern,
-                f"{tmp_path}/{name}.csv",
-                f"{tmp_path}/{name} videos.csv",
-                f"{tmp_path}/{name} segments.csv",
-                top_k=20,
-                embeddings_of=of,
-                **options,
-            ).run()
-    for what in ("videos", "segments"):
-        first, second = (small_runs.predictions(tmp_path / f"{name} {what}.csv") for name in ("without", "with"))
-        assert first.keys() == second.keys()
-        for key in first:
-            np.testing.assert_allclose(first[key], second[key], atol=1e-6)
-    assert (tmp_path / "with.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
+    embeddings = {"embeddings_file": f"{tmp_path}/e.npz"}
+    for name, options in {
+        "without": {},
+        "of videos": embeddings | {"embeddings_of": "videos"},
+        "of segments": embeddings | {"embeddings_of": "segments"},
+    }.items():
+        Inference(
+            f"{folder}/a",
+            pattern,
+            f"{tmp_path}/{name}.csv",
+            f"{tmp_path}/{name} videos.csv",
+            f"{tmp_path}/{name} segments.csv",
+            top_k=20,
+            **options,
+        ).run()
+    for name in ("of videos", "of segments"):
+        for what in ("videos", "segments"):
+            first, second = (small_runs.predictions(tmp_path / f"{run} {what}.csv") for run in ("without", name))
+            assert first.keys() == second.keys()
+            for key in first:
+                np.testing.assert_allclose(first[key], second[key], atol=1e-6)
+        assert (tmp_path / f"{name}.csv").read_bytes() == (tmp_path / "without.csv").read_bytes()
 
 
 def test_of_video_level_records(tmp_path):

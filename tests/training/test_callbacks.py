@@ -78,13 +78,12 @@ def test_closed_after_an_error(data, tmp_path, eager):
 
 
 @pytest.mark.parametrize("hook, number, step", [("on_train_batch_end", 1, 2), ("on_epoch_end", 0, 3)])
-def test_stop_training_ends_the_run_with_a_checkpoint(data, tmp_path, eager, hook, number, step):
-    tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=5)).train()
+def test_stop_training_ends_the_run_with_a_checkpoint(data, five_steps, tmp_path, eager, hook, number, step):
     stopped = tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5), [StopAt(hook, number)]).train()
     assert stopped["step"] == step and checkpoint_store.steps(tmp_path / "stopped") == [step]
     assert read_history(tmp_path / "stopped")[-1]["step"] == step
     tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5)).train()
-    tiny.assert_same(tiny.stored(tmp_path / "whole", 5), tiny.stored(tmp_path / "stopped", 5))
+    tiny.assert_same(tiny.stored(five_steps, 5), tiny.stored(tmp_path / "stopped", 5))
 
 
 def test_keras_callbacks(data, tmp_path, eager):

@@ -124,8 +124,7 @@ def test_sigterm_writes_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, tmp_path, eager, number):
-    tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=5)).train()
+def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, five_steps, tmp_path, eager, number):
     trainer = tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5), [SignalledAt(3, number)])
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(Stopped, match="step 3 is done") as caught:
@@ -134,7 +133,7 @@ def test_a_signal_ends_the_step_and_the_run_goes_on_from_there(data, tmp_path, e
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     assert checkpoint_store.steps(tmp_path / "stopped") == [3]
     tiny.trainer(data, tmp_path / "stopped", tiny.run(max_steps=5)).train()
-    tiny.assert_same(tiny.stored(tmp_path / "whole", 5), tiny.stored(tmp_path / "stopped", 5))
+    tiny.assert_same(tiny.stored(five_steps, 5), tiny.stored(tmp_path / "stopped", 5))
 
 
 def test_a_signal_in_the_last_step_is_no_reason_to_stop(data, tmp_path, eager):

@@ -1,6 +1,7 @@
 """What is in shards, and what is wrong with them: `check`, and the command `python -m youtube8m_mod.data.check`."""
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -42,7 +43,7 @@ def check(pattern: str, config: ModelConfig, settings: records.ReaderSettings | 
     spec = dataclasses.replace(reader.spec, clip=False)  # Floats as they are stored.
     monitor = PassMonitor(spec, skip_bad=True, max_bad_share=1, kept=_KEPT)
     data = stream.only_good(stream.numbered(reader.paths, monitor, _OPEN_FILES), spec, monitor).batch(_BATCH)
-    measures = stream.without_autograph(lambda *record: _measures(*record, spec))
+    measures = stream.without_autograph(_measures_of(spec.in_graph()))
     data = data.map(measures, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     features = [np.zeros((size + 1, 5)) for size in spec.sizes]
     found, classes, rated = [], np.zeros(spec.num_classes, np.int64), np.zeros(spec.num_classes, np.int64)
@@ -75,6 +76,14 @@ def check(pattern: str, config: ModelConfig, settings: records.ReaderSettings | 
         "seconds": seconds,
         "mb_per_s": summary["bytes"] / 1e6 / seconds,
     }
+
+
+@functools.lru_cache(maxsize=16)
+def _measures_of(spec):
+    """`_measures` of such records, its graph made once."""
+    from youtube8m_mod.data import stream
+
+    return stream.traced(*stream.RECORDS)(functools.partial(_measures, spec=spec))
 
 
 def _measures(paths, indices, serialized, spec):
