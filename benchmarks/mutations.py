@@ -2,6 +2,7 @@
 
 import json
 
+RECORD_BYTES = 1 << 22  # Frames are copied up to about so many.
 NUMBERS = (
     -1,
     0,
@@ -232,7 +233,9 @@ def _mutate_frames(random, lists):
     elif kind == 1:
         lists[random.choice(("RGB", "", "rgb "))].CopyFrom(lists[name])
     elif kind == 2:
-        for _ in range(random.choice((1, 2, 400, 3000))):
+        copies = random.choice((1, 2, 400, 3000))
+        # A frame may be of 20,000 values by now: thousands of that are a file for which 512 MB are not enough.
+        for _ in range(min(copies, RECORD_BYTES // max(frames[0].ByteSize(), 1)) if len(frames) else 0):
             frames.add().CopyFrom(frames[0])
     elif kind == 3 and len(frames):
         del frames[random.randrange(len(frames))]

@@ -409,6 +409,7 @@ class Trainings:
 
     def __call__(self, random):
         from youtube8m_mod import config
+        from youtube8m_mod.data.records import ReaderSettings, RecordKeys
         from youtube8m_mod.training.run import Run
         from youtube8m_mod.training.train_dir import note_start, prepare
         from youtube8m_mod.training.trainer import TrainingOptions
@@ -432,12 +433,27 @@ class Trainings:
             start = random.choice((None, "p", "q", "./p"))
             paths = files.glob(f"{shards.folder}/x*.tfrecord")
             data = {path: os.path.getsize(path) for path in paths}
-            asked = start and os.path.normpath(f"{place}/{start}")
-            model = asked and _read(f"{asked}/checkpoint-00000007/variables.index")
             started = start and f"{place}/{start}"
             run = Run(config.MODELS["nextvlad_tiny"], config.PHASES["finetune"], started_from=started)
+            # Only where a checkpoint was written is there a run that binds.
             earlier = None if anew else begun.get(train_dir)
-            options = TrainingOptions(accept_changed_data=accept, start_new_model=anew)
+            settings = ReaderSettings(
+                RecordKeys(labels=random.choice(("", "", "", "tags"))), random.choice(("error", "error", "mean"))
+            )
+            choice = random.choice(("last", "last", "best"))
+            eigenvalues = None
+            if random.random() < 0.2:
+                eigenvalues = f"{place}/eigenvalues{random.randrange(2)}.npy"
+                with open(eigenvalues, "w") as file:
+                    file.write(str(random.randrange(2)))
+            asked = (started and os.path.normpath(started), choice if start else None, settings, _read(eigenvalues))
+            options = TrainingOptions(
+                accept_changed_data=accept,
+                start_new_model=anew,
+                eigenvalues=eigenvalues,
+                pretrained_checkpoint=choice,
+                reader=settings,
+            )
             busy = random.random() < 0.1
             with contextlib.redirect_stderr(io.StringIO()):
                 try:
@@ -446,26 +462,26 @@ class Trainings:
                     lock = prepare(run, train_dir, options, paths)
                     if anew:
                         begun.pop(train_dir, None)
-                    try:
-                        if asked:
-                            note_start(run, train_dir, 7)
-                    finally:
-                        if random.random() < 0.8:
-                            lock.release()
+                    if start and not earlier:
+                        note_start(run, train_dir, 7)
+                    if random.random() < 0.8:
+                        lock.release()
                 except UserError as error:
                     assert str(error).strip() and "\n" not in str(error)
                     if busy:
                         os.remove(f"{train_dir}/lock.json")
                     else:
-                        same = earlier and earlier["start"] == (asked, model) and (accept or earlier["data"] == data)
+                        same = earlier and earlier["asked"] == asked and (accept or earlier["data"] == data)
                         assert earlier and not same, f"refused without reason: {error}"
-                        if earlier["start"][0] == asked and (accept or earlier["data"] == data):
-                            earlier["data"] = data
                     continue
             assert not busy, "two processes train in one train_dir"
-            assert not earlier or earlier["start"] == (asked, model), "goes on from another model"
+            assert not earlier or earlier["asked"] == asked, "goes on with other flags"
             assert not earlier or accept or earlier["data"] == data, "goes on with other files"
-            begun[train_dir], ended = {"start": (asked, model), "data": data}, RESULT
+            ended = RESULT
+            if earlier or random.random() < 0.7:
+                begun[train_dir] = {"asked": asked, "data": data}
+                with files.write_file(f"{train_dir}/checkpoint-00000001/variables.index") as file:
+                    file.write("1")
         return {ended: 1}
 
     def _let_somebody_train(self, train_dir):
@@ -477,6 +493,8 @@ class Trainings:
 
 
 def _read(path):
+    if path is None:
+        return None
     try:
         with open(path, "rb") as file:
             return file.read()

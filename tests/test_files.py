@@ -89,6 +89,13 @@ def test_paths_are_taken_literally(root, folder):
     assert files.list_dir(root) == []
 
 
+def test_a_folder_is_no_file(tmp_path):
+    put(f"{tmp_path}/a/x")
+    with pytest.raises(UserError, match=f"Cannot write {tmp_path}/a: it is a directory, a file was expected"):
+        put(f"{tmp_path}/a")
+    assert files.list_dir(tmp_path) == ["a"]
+
+
 def test_patterns(root):
     names = [put(f"{root}/{name}") for name in ("a1.x", "a2.x", "b1.x")]
     assert files.glob(f"{root}/a*.x") == names[:2] and files.glob(f"{root}/?1.x") == [names[0], names[2]]
@@ -101,12 +108,15 @@ def test_folders(root):
     put(f"{root}/a/b/x")
     put(f"{root}/a/y")
     assert files.list_dir(f"{root}/a") == ["b", "y"] and files.is_dir(f"{root}/a/b") and not files.is_dir(f"{root}/a/y")
-    if root.startswith("ram"):  # Where a folder cannot be renamed.
-        put(f"{root}/a/c/x")
-        files.remove_tree(f"{root}/a/b")
-    else:
-        files.rename(f"{root}/a/b", f"{root}/a/c")
-    assert files.list_dir(f"{root}/a") == ["c", "y"]
+    put(f"{root}/a/b/d/z")
+    put(f"{root}/a/b/d.e/z")
+    files.rename(f"{root}/a/b", f"{root}/a/c")
+    assert files.list_dir(f"{root}/a") == ["c", "y"] and files.list_dir(f"{root}/a/c") == ["d", "d.e", "x"]
+    assert files.exists(f"{root}/a/c/d.e/z") and not files.exists(f"{root}/a/b")
+    # The beginning of a folder's name is no folder.
+    assert not files.exists(f"{root}/a/c/d.") and not files.is_dir(f"{root}/a/c/d.")
+    files.remove(f"{root}/a/c/d.e")
+    files.remove(f"{root}/a/c/d")
     files.rename(f"{root}/a/y", f"{root}/a/c/x")
     assert files.list_dir(f"{root}/a/c") == ["x"]
     files.remove(f"{root}/a")

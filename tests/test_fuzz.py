@@ -50,6 +50,16 @@ def test_every_kind_is_tried():
     assert set(CASES) == set(TARGETS) == set(SHARES) and abs(sum(SHARES.values()) - 1) < 1e-9
 
 
+def test_a_mutated_record_stays_small():
+    import tensorflow as tf
+
+    record = tf.train.SequenceExample()
+    lists = record.feature_lists.feature_list
+    lists["rgb"].feature.add().int64_list.value.extend([-1] * 20_000)
+    mutations._mutate_frames(types.SimpleNamespace(choice=lambda values: values[-1], randrange=lambda _: 2), lists)
+    assert 2 < len(lists["rgb"].feature) < 30 and record.ByteSize() < 1.1 * mutations.RECORD_BYTES
+
+
 def raising(error):
     def target(_):
         raise error

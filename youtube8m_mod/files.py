@@ -42,6 +42,24 @@ def absolute(path: Path) -> str:
     return os.fspath(path).rstrip("/") if is_remote(path) else os.path.abspath(expand(path))
 
 
+def same_place(path: Path, other: Path) -> bool:
+    """Whether two paths name the same file, `file://` or not."""
+    return place(path) == place(other)
+
+
+def relative(path: Path, folder: Path) -> str | None:
+    """`path` as seen from a folder that it is in, None for any other."""
+    path, folder = place(path), place(folder).rstrip("/") + "/"
+    return path.removeprefix(folder) if path.startswith(folder) else None
+
+
+def place(path: Path) -> str:
+    """Where `path` leads, the same for all names of a file: by a relative path, through links, with `file://`."""
+    path = os.fspath(path)
+    path = path.removeprefix("file://") if path.startswith("file:///") else path
+    return absolute(path) if is_remote(path) else os.path.realpath(expand(path))
+
+
 def parent(path: Path) -> str:
     """The folder of a file, "" for the working directory or the root of a remote file system."""
     folder = os.path.dirname(expand(path))
@@ -167,6 +185,8 @@ def write_file(path: Path, mode: str = "w") -> Iterator[IO]:
     path = expand(path)
     partial = f"{path}.partial-{uuid.uuid4().hex[:8]}"
     with named_errors(path, "write"):
+        if not is_remote(path) and is_dir(path):  # Said at once, and of this path.
+            raise IsADirectoryError
         make_dirs(parent(path))
         file = _open(partial, mode)
         try:
@@ -228,13 +248,21 @@ def read_json(path: Path) -> Any:
 @_path_function("look at")
 def exists(path: Path) -> bool:
     gfile = _gfile(path)
-    return gfile.exists(path) if gfile else os.path.exists(path)
+    return gfile.exists(path) and not _is_phantom(path) if gfile else os.path.exists(path)
 
 
 @_path_function("look at")
 def is_dir(path: Path) -> bool:
     gfile = _gfile(path)
-    return gfile.isdir(path) if gfile else os.path.isdir(path)
+    return gfile.isdir(path) and not _is_phantom(path) if gfile else os.path.isdir(path)
+
+
+def _is_phantom(path):
+    """Whether TensorFlow's file system in memory finds a folder because another one's name begins so."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    if not path.startswith("ram://") or folder.endswith("/"):
+        return False
+    return name not in (found.rstrip("/") for found in _gfile(folder).listdir(folder))
 
 
 @_path_function("look at")
@@ -322,7 +350,25 @@ def rename(source: Path, target: Path) -> None:
     """Renames a file or an (absent target's) folder; a file replaces an older one."""
     target = expand(target)
     gfile = _gfile(target)
-    gfile.rename(source, target, overwrite=True) if gfile else os.replace(source, target)
+    if target.startswith("ram://") and is_dir(source):
+        _rename_in_memory(gfile, source.rstrip("/"), target.rstrip("/"))
+    else:
+        gfile.rename(source, target, overwrite=True) if gfile else os.replace(source, target)
+
+
+def _rename_in_memory(gfile, source, target):
+    """Renames a folder of TensorFlow's file system in memory, which would leave behind what is in it."""
+    found = [*gfile.walk(source)]
+    for folder, _, names in found:
+        new = target + folder.rstrip("/").removeprefix(source)
+        if is_dir(folder):
+            gfile.makedirs(new)
+        for name in names:
+            if exists(f"{folder}/{name}"):
+                gfile.rename(f"{folder}/{name}", f"{new}/{name}")
+    for folder in sorted({folder.rstrip("/") for folder, *_ in found} | {source}, reverse=True):
+        if is_dir(folder):
+            gfile.rmtree(folder)
 
 
 def flush_tree(path: Path) -> None:

@@ -22,13 +22,9 @@ def check_outputs(written: Mapping[str, files.Path | None], read: Mapping[str, P
     for flag, paths in (read or {}).items():
         several = paths is not None and not isinstance(paths, (str, os.PathLike))
         for path in paths if several else filter(None, [paths]):
-            owners.setdefault(_place(path), f"a file of --{flag}" if several else f"--{flag}")
+            owners.setdefault(files.place(path), f"a file of --{flag}" if several else f"--{flag}")
     for flag, path in written.items():
         if path:
-            other = owners.setdefault(_place(path), f"--{flag}")
+            other = owners.setdefault(files.place(path), f"--{flag}")
             if other != f"--{flag}":
                 raise UserError(f"--{flag} would take the place of {other}, {path}: expected another name.")
-
-
-def _place(path):
-    return files.absolute(path) if files.is_remote(path) else os.path.realpath(files.expand(path))

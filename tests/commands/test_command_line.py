@@ -144,6 +144,7 @@ def test_a_script_ends_with_a_sentence(script):
         (["--set", "clusters=8", "--set", "clusters=16"], "clusters is given twice, as 8 and as 16"),
         (["--feature_names=rgb", "--set", "feature_names=audio"], "feature_names is given twice, as rgb and as audio"),
         (["--temperature=2", "--set=temperature=1"], "temperature is given twice"),
+        (["--record_keys=labels=a,labels=b"], "labels is given twice, as a and as b"),
     ],
 )
 @pytest.mark.parametrize("name", COMMANDS[:2])

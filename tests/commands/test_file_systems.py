@@ -4,14 +4,17 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import command_line
-from youtube8m_mod import files
+from tests.inference import small_runs
+from youtube8m_mod import export, files
 from youtube8m_mod.commands import check, convert, eval_map, finetune, inference, train
 from youtube8m_mod.data import records
 from youtube8m_mod.ensemble import __main__ as ensemble
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.explore import __main__ as explore
+from youtube8m_mod.serving import blessing
 
 TRAINING = ["--rgb_eigenvalues=none", "--max_steps=1"]
 
@@ -46,6 +49,56 @@ def test_evaluation(root):
         assert found["map"] == 0.5 and found["videos"]["hit_at_1"] == 0.5
     assert files.list_dir(f"{root}/plots") == ["average_precision.png", "precision_recall.png"]
     assert not os.path.exists("~") and not os.path.exists("ram:")
+
+
+@pytest.fixture(scope="module")
+def localised(tmp_path_factory):
+    """(folder with a trained model and records, text of what inference writes of them there)."""
+    folder = str(tmp_path_factory.mktemp("localised"))
+    small_runs.write_videos(f"{folder}/data")
+    small_runs.save_model(f"{folder}/model", True, 1)
+    return folder, localise(folder, folder)
+
+
+def localise(root, target):
+    """{name: text} of the outputs in `target` of the model and the records in `root`."""
+    names = ("output_file", "video_predictions_file", "segment_predictions_file", "timeline_file")
+    command_line.call(
+        inference,
+        [
+            f"--train_dir={root}/model",
+            f"--input_data_pattern={root}/data/x*.tfrecord",
+            *(f"--{name}={target}/out/{name}.csv" for name in names),
+        ],
+    )
+    assert files.list_dir(f"{target}/out") == sorted(f"{name}.csv" for name in names)
+    return {name: files.read_text(f"{target}/out/{name}.csv") for name in names}
+
+
+def test_localising_and_exporting(localised, root, monkeypatch):
+    """All paths of a command are on the other file system; nothing else tells it from a local one."""
+    folder, expected = localised
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.relpath(f"{parent}/{name}", folder)
+            with open(f"{folder}/{path}", "rb") as source, files.write_file(f"{root}/{path}", "wb") as target:
+                target.write(source.read())
+    files.remove(f"{root}/out")
+    assert localise(root, root) == expected
+    # What is in the memory of this process no other one can read.
+    monkeypatch.setattr(blessing, "call_in_fresh_process", call_here)
+    command_line.call(export, [f"--train_dir={root}/model", f"--output_dir={root}/served/1", "--top_k=3"])
+    assert {"saved_model.pb", "variables"} < set(files.list_dir(f"{root}/served/1"))
+    assert files.list_dir(f"{root}/served") == ["1"]
+
+
+def call_here(path, requests):
+    signatures = tf.saved_model.load(path).signatures
+    answers = []
+    for request in requests:
+        inputs = {name: tf.constant(value) for name, value in request.inputs.items()}
+        answers.append({name: value.numpy() for name, value in signatures[request.signature](**inputs).items()})
+    return answers
 
 
 @pytest.mark.parametrize("scheme", ["s3", "hdfs"])
@@ -110,3 +163,38 @@ def test_a_vocabulary_is_not_overwritten(tmp_path):
     arguments = [f"--features={tmp_path}/*.npy", f"--vocabulary={tmp_path}/vocabulary.csv", f"--output_dir={tmp_path}"]
     with pytest.raises(UserError, match="--output_dir's vocabulary.csv would take the place of --vocabulary"):
         command_line.call(convert, arguments)
+
+
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        (eval_map, ["--train_dir={}", "--eval_data_pattern=z", "--output_file=file://{}/run.json"]),
+        (explore, ["--train_dir=a,{}", "--input_data_pattern=z", "--output={}/../run/best.json"]),
+    ],
+)
+def test_runs_are_not_overwritten(tmp_path, module, arguments):
+    folder = tmp_path / "run"
+    with pytest.raises(UserError, match="The output .* would take the place of a part of the run in .*/run: expected"):
+        command_line.call(module, [text.replace("{}", str(folder)) for text in arguments])
+
+
+def test_a_folder_is_no_output(tmp_path):
+    for module, arguments in ((check, ["--data_pattern=x"]), (explore, ["--submission_file=x"])):
+        flag = "output" if module is explore else "output_file"
+        with pytest.raises(UserError, match=f"--{flag} {tmp_path} is a folder: the name of a file was expected"):
+            command_line.call(module, [*arguments, f"--{flag}={tmp_path}"])
+
+
+def test_predictions_of_other_videos_are_told(tmp_path, capsys):
+    records.write_shard(tmp_path / "x", [records.frame_level_record("a", [1], {"rgb": np.zeros((5, 2), np.uint8)})])
+    (tmp_path / "v.csv").write_text("VideoId,LabelConfidencePairs\na:0,1 0.5\n")
+    command_line.call(eval_map, [f"--video_predictions_file={tmp_path}/v.csv", f"--eval_data_pattern={tmp_path}/x"])
+    assert "v.csv predicts none of the 1 videos of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["run.json", "checkpoint-00000001/x.csv", "checkpoint-00000001"])
+def test_an_output_is_no_part_of_the_model(localised, name):
+    folder, _ = localised
+    arguments = [f"--train_dir={folder}/model", f"--input_data_pattern={folder}/data/x*.tfrecord"]
+    with pytest.raises(UserError, match="would take the place of a part of the run in .*model|is a folder"):
+        command_line.call(inference, [*arguments, f"--output_file=file://{folder}/model/{name}"])

@@ -62,6 +62,20 @@ def test_a_finished_row_is_not_trained_again(reproduction):
         schedule.Results(place.output_dir, {"scale": "other"})
 
 
+def test_flags_that_failed_before_there_was_anything_bind_nobody(tmp_path):
+    for bank in ("wrong", "right"):
+        assert schedule.Results(str(tmp_path), {"bank": bank}).content["settings"] == {"bank": bank}
+    (tmp_path / "data").mkdir()
+    schedule.Results(str(tmp_path), {"bank": "another"})
+    (tmp_path / "data" / "bank.tfrecord").touch()
+    with pytest.raises(UserError, match="was made with another bank"):
+        schedule.Results(str(tmp_path), {"bank": "right"})
+    for content in ("[]", '{"rows": []}', '{"settings": {}, "entries": 3}'):
+        (tmp_path / "results.json").write_text(content)
+        with pytest.raises(UserError, match="results.json is not the results of a reproduction"):
+            schedule.Results(str(tmp_path), {"bank": "right"})
+
+
 def test_the_report_is_one_file_with_the_numbers(reproduction):
     place, results, _ = reproduction
     text = report.write(place, results, [7])

@@ -3,16 +3,18 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.training import tiny
 from youtube8m_mod import files
+from youtube8m_mod.data.records import ReaderSettings, RecordKeys
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.lock import NAME, FolderLock
 from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
-from youtube8m_mod.training.train_dir import note_start, prepare
+from youtube8m_mod.training.train_dir import belongs_to_run, note_start, prepare
 from youtube8m_mod.training.trainer import Trainer, TrainingOptions
 
 
@@ -27,8 +29,9 @@ def shards(tmp_path):
 
 
 def begin(folder, paths, **options):
-    """run.json of a run that was begun in `folder`."""
+    """run.json of a run that was begun in `folder` and came to a checkpoint."""
     prepare(tiny.run(max_steps=1), str(folder), TrainingOptions(**options), paths).release()
+    os.makedirs(folder / "checkpoint-00000001", exist_ok=True)
     return Run.load(folder)
 
 
@@ -109,11 +112,7 @@ def test_where_a_run_started_means_one_place(tmp_path, monkeypatch):
     assert stored.started_from == f"{tmp_path}/p" and stored.started_step == 7
     assert stored.started_fingerprint == checkpoint_store.fingerprint("p", 7) != ""
     note_start(stored, "f", 7)
-    write_checkpoint("p", 8, 1)
-    write_checkpoint("p", 7, 2)
-    for step in (7, 8):
-        with pytest.raises(UserError, match=f"started from step 7 of {tmp_path}/p, which has another checkpoint now"):
-            note_start(Run.load("f"), "f", step)
+    write_checkpoint("f", 1, 1)
     for place in ("p", "./p", f"{tmp_path}/f/../p", "~/p"):
         monkeypatch.setenv("HOME", str(tmp_path))
         again = tiny.run(phase="finetune", max_steps=1)
@@ -123,19 +122,90 @@ def test_where_a_run_started_means_one_place(tmp_path, monkeypatch):
         again.started_from = place
         with pytest.raises(UserError, match="needs a --train_dir of its own"):
             prepare(again, "p", TrainingOptions())
+    for other, options, message in (
+        ("q", {}, f"--pretrained_dir .there '{tmp_path}/p', now '{tmp_path}/q'"),
+        ("p", {"pretrained_checkpoint": "best"}, "--checkpoint .there 'last', now 'best'"),
+    ):
+        again = tiny.run(phase="finetune", max_steps=1)
+        again.started_from = other
+        with pytest.raises(UserError, match=f"another configuration, it differs in {message}.; use another"):
+            prepare(again, "f", TrainingOptions(**options))
+
+
+def write_eigenvalues(path, value):
+    np.save(path, np.full(8, value, np.float32))
+    return str(path)
+
+
+def test_a_run_goes_on_with_records_read_as_they_were(tmp_path, shards):
+    means = {"rgb": [0.5] * 8}
+    eigenvalues = write_eigenvalues(tmp_path / "a.npy", 1)
+    settings = ReaderSettings(RecordKeys(labels="tags"), "mean", means)
+    begin(tmp_path / "run", shards, eigenvalues=eigenvalues, reader=settings)
+    moved = write_eigenvalues(tmp_path / "moved.npy", 1)
+    again = ReaderSettings(RecordKeys(labels="tags"), "mean", {"rgb": [0.5] * 8})
+    begin(tmp_path / "run", shards, eigenvalues=moved, reader=again)
+    for other, message in (
+        ({"reader": ReaderSettings(RecordKeys(), "mean", means)}, "--record_keys=labels .there 'tags', now None"),
+        (
+            {"reader": ReaderSettings(RecordKeys(id="name", labels="tags"), "mean", means)},
+            "--record_keys=id .there None, now 'name'",
+        ),
+        ({"reader": ReaderSettings(RecordKeys(labels="tags"), "zeros")}, "--missing_features .there 'mean', now 'zero"),
+        ({"reader": ReaderSettings(RecordKeys(labels="tags"), "mean", {"rgb": [0.6] * 8})}, "feature_means of"),
+        ({"eigenvalues": None}, "--rgb_eigenvalues .there '.*moved.npy with digest .*', now 'none'"),
+        ({"eigenvalues": write_eigenvalues(tmp_path / "b.npy", 2)}, "--rgb_eigenvalues .there '.*', now '.*b.npy with"),
+    ):
+        with pytest.raises(UserError, match=f"another configuration, it differs in {message}"):
+            begin(tmp_path / "run", shards, **{"eigenvalues": eigenvalues, "reader": settings} | other)
+    begin(tmp_path / "run", shards, reader=ReaderSettings(), start_new_model=True)
+    with pytest.raises(UserError, match="Cannot read .*missing.npy"):
+        begin(tmp_path / "run", shards, eigenvalues=f"{tmp_path}/missing.npy")
+
+
+def test_what_belongs_to_a_run():
+    for path in ("r/run.json", "./r/checkpoint-00000007/variables.index", "file:///r/../r/events/x"):
+        assert belongs_to_run(path, "r/" if path[0] != "f" else "/r"), path
+    for path in ("r/submission.csv", "r2/run.json", "run.json", "r/out/run.json", "r"):
+        assert not belongs_to_run(path, "r"), path
+
+
+def test_a_run_that_left_no_checkpoint_binds_nobody(tmp_path, shards):
+    begin(tmp_path / "run", shards[:1], reader=ReaderSettings(RecordKeys(labels="lables")))
+    os.rmdir(tmp_path / "run" / "checkpoint-00000001")
+    corrected = begin(tmp_path / "run", shards, reader=ReaderSettings(RecordKeys(labels="labels")))
+    assert corrected.reading["--record_keys=labels"] == "labels" and sorted(corrected.data_files) == sorted(shards)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").write_text("{")
+    begin(tmp_path / "other", shards)
 
 
 def test_a_train_dir_without_what_came_later_is_read(tmp_path):
     tiny.run(max_steps=1).save(tmp_path)
     values = files.read_json(tmp_path / "run.json")
-    for name in ("started_step", "started_fingerprint", "data_files"):
+    for name in ("started_step", "started_fingerprint", "data_files", "reading", "eigenvalues", "checkpoint"):
         del values[name]
     files.write_json(tmp_path / "run.json", values)
     assert Run.load(tmp_path).data_files is None
+    os.makedirs(tmp_path / "checkpoint-00000001")
+    eigenvalues = write_eigenvalues(tmp_path / "a.npy", 1)
+    assert begin(tmp_path, [], eigenvalues=eigenvalues, reader=ReaderSettings(missing_features="zeros")).eigenvalues
 
 
 @pytest.mark.parametrize(
-    "name, value", [("data_files", {"x": 3}), ("data_files", []), ("started_step", "7"), ("started_fingerprint", 7)]
+    "name, value",
+    [
+        ("data_files", {"x": 3}),
+        ("data_files", []),
+        ("started_step", "7"),
+        ("started_fingerprint", 7),
+        ("reading", ["x"]),
+        ("reading", {"x": 3}),
+        ("held_out", {"x": None}),
+        ("eigenvalues", ["x"]),
+        ("eigenvalues", "xy"),
+        ("checkpoint", 7),
+    ],
 )
 def test_wrong_values_are_named(tmp_path, name, value):
     tiny.run(max_steps=1).save(tmp_path)

@@ -143,6 +143,32 @@ def test_a_kill_before_best_json_names_the_best(data, tmp_path, eager):
     assert checkpoint_store.steps(tmp_path) == [2, 3]
 
 
+def test_scores_of_other_records_do_not_mix(data, tmp_path, eager):
+    """The best of them all would be the best on neither."""
+    values, options = dict.fromkeys(range(9), 0.5), dict(checkpoint_steps=1)
+
+    def train(steps, pattern=f"{data}/validate-*.tfrecord", **more):
+        accepted = more.pop("accept_changed_data", False)
+        validation = ValidationOptions(pattern, steps=1, **more)
+        run, callbacks = tiny.run(max_steps=steps), [Scores(values)]
+        options["accept_changed_data"] = accepted
+        return tiny.trainer(data, tmp_path, run, callbacks, validation, **options).train()
+
+    train(1)
+    test = f"{data}/test-*.tfrecord"
+    for other, flag in (
+        ({"pattern": test}, "--eval_data_pattern .there '2 files, the first .*validate.*, now '1 files"),
+        ({"examples": 3}, "--eval_examples .there None, now '3'"),
+        ({"best_metric": "loss"}, "--best_metric .there 'root_gap', now 'loss'"),
+    ):
+        with pytest.raises(UserError, match=f"holds a run that is scored otherwise, it differs in {flag}"):
+            train(2, **other)
+    tiny.trainer(data, tmp_path, tiny.run(max_steps=2), **options).train()  # Without any.
+    with pytest.raises(UserError, match="scored otherwise"):
+        train(3, test)
+    assert train(3, test, accept_changed_data=True)["step"] == train(3, test)["step"] == 3
+
+
 def test_patience_stops_and_stays_stopped(data, tmp_path, eager):
     values = {1: 0.3, 2: 0.5, 3: 0.4, 4: 0.5, 5: 0.9}
     options = dict(validation=held_out(data, steps=1, patience=2))

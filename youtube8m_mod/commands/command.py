@@ -53,18 +53,30 @@ def check_companions(companions: Mapping[tuple[str, ...], Iterable[str]]) -> Non
                 raise UserError(f"--{given} belongs to {owned}, which is not given.")
 
 
-def check_output_flags(written: Iterable[str], read: Iterable[str], patterns: Iterable[str] = ()) -> None:
+def check_output_flags(
+    written: Iterable[str], read: Iterable[str], patterns: Iterable[str] = (), runs: Iterable[str] = ()
+) -> None:
     """Raises `UserError` where an output would take the place of an input, or of another output.
 
     Args:
         written, read: names of the flags that name files, some of them not given.
         patterns: names of the flags whose globs name files that are read.
+        runs: names of the flags that name train_dirs.
     """
     from youtube8m_mod import files, overwriting
 
     inputs = {name: flags.FLAGS[name].value for name in read}
     inputs |= {name: files.glob(flags.FLAGS[name].value or "") for name in patterns}
-    overwriting.check_outputs({name: flags.FLAGS[name].value for name in written}, inputs)
+    outputs = {name: flags.FLAGS[name].value for name in written}
+    overwriting.check_outputs(outputs, inputs)
+    train_dirs = [train_dir for name in runs for train_dir in (flags.FLAGS[name].value or "").split(",") if train_dir]
+    for name, path in outputs.items():
+        if path and files.is_dir(path):
+            raise UserError(f"--{name} {path} is a folder: the name of a file was expected.")
+        if path and train_dirs:
+            from youtube8m_mod.training.train_dir import check_no_part_of_run
+
+            check_no_part_of_run(path, train_dirs)
 
 
 def define_settings(cls: type, without: Container[str] = ()) -> None:

@@ -46,7 +46,7 @@ def dataset(**partitions: str) -> Dataset | None:
 def record_keys() -> RecordKeys:
     """The `RecordKeys` of the flags."""
     given = dataset()
-    return override(RecordKeys(**given.record_keys) if given else RecordKeys(), FLAGS.record_keys)
+    return override(RecordKeys(**given.record_keys) if given else RecordKeys(), FLAGS.record_keys, once=True)
 
 
 def reader_settings() -> ReaderSettings:

@@ -96,7 +96,9 @@ def score_checkpoints() -> None:
         raise UserError("--train_dir needs --eval_data_pattern, the held-out records that are scored.")
     if FLAGS.watch_timeout is not None and not FLAGS.watch:
         raise UserError("--watch_timeout goes with --watch.")
-    check_output_flags(("output_file",), ("dataset",), ("eval_data_pattern",))
+    if not (FLAGS.watch_timeout or 0) >= 0:
+        raise UserError(f"--watch_timeout must be at least 0, got {FLAGS.watch_timeout:g}.")
+    check_output_flags(("output_file",), ("dataset",), ("eval_data_pattern",), ("train_dir",))
     from youtube8m_mod.data.records import ReaderSettings
     from youtube8m_mod.terminal import format_table
     from youtube8m_mod.training.validation import ValidationOptions
@@ -168,6 +170,11 @@ def score_videos() -> dict[str, Any]:
     }
     scores = video_metrics.video_scores(labels, read_predictions(FLAGS.video_predictions_file, repeated))
     warn_of_repeated(repeated)
+    if scores.videos and scores.videos_without_predictions == scores.videos:
+        warn(
+            f'{FLAGS.video_predictions_file} predicts none of the {scores.videos:,} videos of "'
+            f'{FLAGS.eval_data_pattern}": it may be of other videos, or of segments.'
+        )
     print(summary.video_table(scores))
     return dataclasses.asdict(scores)
 

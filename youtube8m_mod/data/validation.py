@@ -175,6 +175,7 @@ def _check_labels(labels, num_classes, name):
 
 # Sizes of the dataset's vocabularies by year, for records of an earlier one.
 _VOCABULARIES = {2018: 3862, 2017: 4716, 2016: 4800}
+_SIZE_FLAGS = "--set num_classes={0} (--num_classes={0} of a command without --set)"
 
 
 def _way_out(labels):
@@ -183,8 +184,8 @@ def _way_out(labels):
         return ""
     for year, size in _VOCABULARIES.items():
         if 3862 <= max(labels) < size:
-            return f"; the vocabulary of {year} has {size} classes: --set num_classes={size}"
-    return "; --set num_classes=... gives the size of another vocabulary"
+            return f"; the vocabulary of {year} has {size} classes: {_SIZE_FLAGS.format(size)}"
+    return f"; {_SIZE_FLAGS.format('...')} gives the size of another vocabulary"
 
 
 def _check_means(record, spec):

@@ -87,6 +87,7 @@ def main(_: list[str]) -> None:
         ("output",),
         (*_OUTPUTS, "label_names", "label_cache", "truth_file", "segment_label_ids_file", "dataset"),
         ("input_data_pattern", "eval_data_pattern"),
+        ("train_dir", "video_train_dir") if FLAGS.train_dir else (),
     )
     from youtube8m_mod.explore import page, truth
     from youtube8m_mod.explore.outputs import read_outputs

@@ -1,7 +1,7 @@
 """The files that a run of inference writes, out of its finished pieces."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
@@ -12,6 +12,7 @@ from youtube8m_mod.formats.timelines import check_timeline_path, parse_spans, wr
 from youtube8m_mod.inference.embeddings import SEGMENTS, VIDEOS, Embeddings, write_embeddings
 from youtube8m_mod.inference.pieces import SEGMENT_LINES, TIMELINES, VIDEO_LINES
 from youtube8m_mod.overwriting import Paths, check_outputs
+from youtube8m_mod.training.train_dir import check_no_part_of_run
 
 if TYPE_CHECKING:
     from youtube8m_mod.inference.context import Context
@@ -50,6 +51,11 @@ class Outputs:
     def check_inputs(self, inputs: Mapping[str, Paths]) -> None:
         """Raises `UserError` where an output would take the place of an input, {flag: its path or paths}."""
         check_outputs(self._by_flag, inputs)
+
+    def check_models(self, train_dirs: Iterable[str]) -> None:
+        """Raises `UserError` where an output would take the place of a part of a trained model."""
+        for path in self._paths:
+            check_no_part_of_run(path, train_dirs)
 
     @property
     def of_segments(self) -> bool:

@@ -84,6 +84,7 @@ class Inference(InferenceOptions):
         inputs = {name: getattr(self, name) for name in ("segment_label_ids_file", "label_names")}
         outputs.check_inputs(inputs | {"input_data_pattern": reader.paths})
         of_videos = video_members(members, self.video_train_dir, self.video_checkpoint, self.video_model_weights)
+        outputs.check_models({member.train_dir for member in [*members, *of_videos]})
         needs_scores = self.segment_exponent != 0 or not config.candidates or outputs.segment_predictions
         scores_segments = bool(outputs.of_segments and needs_scores) or outputs.embeds(SEGMENTS)
         _check_nodes(members, of_videos, scores_segments)

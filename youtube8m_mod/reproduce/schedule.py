@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from youtube8m_mod.reproduce.place import Place
 
 RESULTS = "results.json"
+FOLDERS = ("data", "trainings")  # Beside it: see `Place`.
 
 
 class Results:
@@ -29,14 +30,17 @@ class Results:
     def __init__(self, output_dir: str, settings: dict[str, Any]):
         self.path = os.path.join(output_dir, RESULTS)
         self.content = {"settings": settings, "entries": {}}
-        if not files.exists(self.path):
-            files.write_json(self.path, self.content)  # Before any data is: what is there belongs to these settings.
-        else:
-            found = files.read_json(self.path)
-            changed = [name for name in settings if found["settings"].get(name) != settings[name]]
-            if changed:
-                raise UserError(f"{self.path} was made with another {', '.join(changed)}; use another --output_dir.")
-            self.content = found
+        found = files.read_json(self.path) if files.exists(self.path) else self.content
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), dict) for name in self.content):
+            raise UserError(f"{self.path} is not the results of a reproduction; use another --output_dir.")
+        changed = [name for name in settings if found["settings"].get(name) != settings[name]]
+        # What failed before there was anything, for a wrong flag, binds nobody.
+        if changed and (found["entries"] or any(files.list_dir(f"{output_dir}/{name}") for name in FOLDERS)):
+            raise UserError(f"{self.path} was made with another {', '.join(changed)}; use another --output_dir.")
+        if changed or not files.exists(self.path):
+            found = self.content
+            files.write_json(self.path, found)  # Before any data is: what is there belongs to these settings.
+        self.content = found
 
     @property
     def entries(self) -> dict[str, dict[str, Any]]:

@@ -201,8 +201,6 @@ def check_new(output_dir: str) -> None:
 
 def tree_bytes(folder: str) -> int:
     """Bytes of all files under a folder."""
-    return sum(
-        tf.io.gfile.stat(os.path.join(parent, name)).length
-        for parent, _, names in tf.io.gfile.walk(folder)
-        for name in names
-    )
+    paths = (os.path.join(parent, name) for parent, _, names in tf.io.gfile.walk(folder) for name in names)
+    # TensorFlow's ram:// lists `assets.extra` as a file of `assets`, too.
+    return sum(tf.io.gfile.stat(path).length for path in paths if tf.io.gfile.exists(path))

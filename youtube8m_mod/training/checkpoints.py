@@ -206,7 +206,9 @@ def set_eigenvalues(model: MOD, path: files.Path) -> None:
         try:
             eigenvalues = np.load(file, allow_pickle=False)
         except Exception as error:  # A damaged header raises what numpy's parser happens to meet.
-            raise UserError(f"{path} is not a .npy array of PCA eigenvalues: {first_line(error)}") from error
+            # Numpy takes what it does not know for a pickle, and says how to run it.
+            reason = "it is another kind of file" if "pickle" in str(error) else first_line(error)
+            raise UserError(f"{path} is not a .npy array of PCA eigenvalues: {reason}.") from error
     try:
         model.scaling.set_eigenvalues(eigenvalues)
     except UserError as error:

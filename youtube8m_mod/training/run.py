@@ -28,6 +28,11 @@ class Run:
         teachers: models that teach this one, [[absolute train_dir, [[step, fingerprint] of each checkpoint]], ...];
             None: there are none.
         freeze_trunk: only classifiers and mixing nets are trained.
+        reading: {flag or a field of it: value} of what decides how records are read; None: not known.
+        eigenvalues: [absolute path of the PCA eigenvalues, digest of the file]; ["none", ""]: a scale of one; None: not
+            known.
+        checkpoint: the choice among the checkpoints of `started_from`; None: not known.
+        held_out: {flag: value} of what is scored during training, and which scores are the best ones; None: nothing.
     """
 
     model: ModelConfig
@@ -42,6 +47,10 @@ class Run:
     new_classes: bool = False
     freeze_trunk: bool = False
     teachers: list[list] | None = None
+    reading: dict[str, str] | None = None
+    eigenvalues: list[str] | None = None
+    checkpoint: str | None = None
+    held_out: dict[str, str] | None = None
 
     def __post_init__(self):
         if type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED:
@@ -63,6 +72,16 @@ class Run:
             raise UserError("data_files must hold bytes and time of each training file, or be null.")
         if self.teachers is not None and not _are_teachers(self.teachers):
             raise UserError("teachers must hold train_dir and checkpoints of each model that teaches, or be null.")
+        for name in ("reading", "held_out"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, dict) and _are_texts(value.values())):
+                raise UserError(f"{name} must hold texts by the names of flags, or be null, got {value!r}.")
+        if self.eigenvalues is not None and not (
+            isinstance(self.eigenvalues, list) and len(self.eigenvalues) == 2 and _are_texts(self.eigenvalues)
+        ):
+            raise UserError(f"eigenvalues must hold a path and a digest, or be null, got {self.eigenvalues!r}.")
+        if not isinstance(self.checkpoint, (str, type(None))):
+            raise UserError(f"checkpoint must be text or null, got {self.checkpoint!r}.")
         classes = [] if self.classes is None else self.classes
         if not isinstance(classes, list) or not all(
             type(label) is int and 0 <= label < self.model.num_classes for label in classes
@@ -103,18 +122,32 @@ class Run:
             for name in ("seed", "precision", "new_classes", "freeze_trunk")
             if getattr(earlier, name) != getattr(self, name)
         }
-        places = [started and files.absolute(started) for started in (earlier.started_from, self.started_from)]
-        if places[0] != places[1]:
-            found["started_from"] = earlier.started_from, self.started_from
+        starts = earlier.started_from, self.started_from
+        if starts[0] != starts[1] and not (all(starts) and files.same_place(*starts)):
+            found["--pretrained_dir"] = starts
+        elif earlier.checkpoint and self.checkpoint and earlier.checkpoint != self.checkpoint:
+            found["--checkpoint"] = earlier.checkpoint, self.checkpoint
+        found |= _other_flags(earlier.reading, self.reading)
+        if earlier.eigenvalues and self.eigenvalues and earlier.eigenvalues[1] != self.eigenvalues[1]:
+            found["--rgb_eigenvalues"] = _in_words(earlier.eigenvalues), _in_words(self.eigenvalues)
         found = {name: values for name, values in found.items() if name not in _FREE_FIELDS}
         if not found:
             self._check_teachers(earlier, train_dir)
         if found:
-            listed = ", ".join(f"{name} (there {old!r}, now {new!r})" for name, (old, new) in found.items())
             raise UserError(
-                f"{train_dir} holds a run of another configuration, it differs in {listed}; use another "
+                f"{train_dir} holds a run of another configuration, it differs in {_listed(found)}; use another "
                 "--train_dir, or --start_new_model to begin anew."
             )
+
+    def take_held_out(self, held_out: dict[str, str], train_dir: str, accept_changed: bool = False) -> None:
+        """Takes what is scored from now on; raises `UserError` where the run has scored something else so far."""
+        if (found := _other_flags(self.held_out, held_out)) and not accept_changed:
+            raise UserError(
+                f"{train_dir} holds a run that is scored otherwise, it differs in {_listed(found)}: the best "
+                "checkpoint would be that of neither; use another --train_dir, or --accept_changed_data to go on with "
+                "these."
+            )
+        self.held_out = held_out
 
     def _check_teachers(self, earlier, train_dir):
         for old, new in itertools.zip_longest(earlier.teachers or (), self.teachers or ()):
@@ -134,6 +167,27 @@ def _are_teachers(values):
         isinstance(value, list) and [*map(type, value)] == [str, list] and all(map(is_checkpoint, value[1]))
         for value in values
     )
+
+
+def _other_flags(earlier, now):
+    """{flag: (there, now)} of those that differ, where both are known."""
+    if earlier is None or now is None:
+        return {}
+    pairs = {flag: (earlier.get(flag), now.get(flag)) for flag in sorted({*earlier, *now})}
+    return {flag: values for flag, values in pairs.items() if values[0] != values[1]}
+
+
+def _listed(found):
+    return ", ".join(f"{name} (there {old!r}, now {new!r})" for name, (old, new) in found.items())
+
+
+def _are_texts(values):
+    return all(isinstance(value, str) for value in values)
+
+
+def _in_words(eigenvalues):
+    path, digest = eigenvalues
+    return f"{path} with digest {digest[:8]}" if digest else path
 
 
 def _teacher_name(teacher):

@@ -1,8 +1,10 @@
 """A train_dir at the beginning of a run: whether what it holds is of this run, and that nobody else trains there."""
 
+import dataclasses
 import fnmatch
+import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from youtube8m_mod import files
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 CONTENTS = ("checkpoint-*", "partial-*", "best.json", "history.jsonl", "events", "eval", "placement.json", "run.json")
 
 
+def belongs_to_run(path: files.Path, train_dir: files.Path) -> bool:
+    """Whether `path` is a file of the run in `train_dir`, or would be in the place of one."""
+    inside = files.relative(path, train_dir)
+    return inside is not None and any(fnmatch.fnmatch(inside.split("/")[0], pattern) for pattern in CONTENTS)
+
+
+def check_no_part_of_run(path: files.Path, train_dirs: Iterable[files.Path]) -> None:
+    """Raises `UserError` where the output `path` would take the place of a part of the run in one of some folders."""
+    if taken := next((train_dir for train_dir in train_dirs if belongs_to_run(path, train_dir)), None):
+        raise UserError(
+            f"The output {path} would take the place of a part of the run in {taken}: expected another name."
+        )
+
+
 def prepare(
     run: Run, train_dir: str, options: "TrainingOptions", data_paths: Sequence[str] | None = None
 ) -> FolderLock:
@@ -25,7 +41,7 @@ def prepare(
 
     Args:
         run: a `Run`; of an earlier one in the train_dir it takes what that has found out: the classes, and the
-            checkpoint that it started from.
+            checkpoint that it started from. An earlier one that left no checkpoint binds nobody: nothing of it goes on.
         train_dir: a path.
         options: `TrainingOptions`.
         data_paths: the training files; None: not known.
@@ -38,8 +54,9 @@ def prepare(
     """
     if run.started_from:
         run.started_from = files.absolute(run.started_from)
-        if run.started_from == files.absolute(train_dir):
+        if files.same_place(run.started_from, train_dir):
             raise UserError(f"A run that starts from {run.started_from} needs a --train_dir of its own.")
+    _note_options(run, options)
     if data_paths is not None:
         run.data_files = {path: [size, time] for path, size, time in files.identities(data_paths)}
     lock = FolderLock(train_dir).acquire()
@@ -49,15 +66,16 @@ def prepare(
                 for name in fnmatch.filter(files.list_dir(train_dir), pattern):
                     files.remove(f"{train_dir}/{name}")
         checkpoints.remove_partial(train_dir)
-        if files.exists(f"{train_dir}/run.json"):
+        if checkpoint_store.steps(train_dir):
+            if not files.exists(f"{train_dir}/run.json"):
+                raise UserError(f"{train_dir} holds checkpoints but no run.json; use another --train_dir.")
             earlier = Run.load(train_dir)
             run.check_continues(earlier, train_dir)
             if not options.accept_changed_data:
                 _check_data(earlier.data_files, run.data_files, train_dir)
             run.classes = earlier.classes
+            run.held_out = earlier.held_out
             run.started_step, run.started_fingerprint = earlier.started_step, earlier.started_fingerprint
-        elif checkpoint_store.steps(train_dir):
-            raise UserError(f"{train_dir} holds checkpoints but no run.json; use another --train_dir.")
         run.save(train_dir)
     except BaseException:
         lock.release()
@@ -66,19 +84,27 @@ def prepare(
 
 
 def note_start(run: Run, train_dir: str, step: int) -> None:
-    """Remembers in run.json the checkpoint that a run has started from.
-
-    Raises:
-        UserError: where it is another one than at the first start of the run, of which no checkpoint is left.
-    """
-    found = step, checkpoint_store.fingerprint(run.started_from, step)
-    if run.started_step is not None and found != (run.started_step, run.started_fingerprint):
-        raise UserError(
-            f"{train_dir} holds a run that started from step {run.started_step} of {run.started_from}, which has "
-            f"another checkpoint now, of step {step}; use another --train_dir, or --start_new_model to begin anew."
-        )
-    run.started_step, run.started_fingerprint = found
+    """Remembers in run.json the checkpoint that a run has started from."""
+    run.started_step, run.started_fingerprint = step, checkpoint_store.fingerprint(run.started_from, step)
     run.save(train_dir)
+
+
+def _note_options(run, options):
+    """Remembers what of the options decides the numbers of a run."""
+    keys, means = options.reader.keys, options.reader.feature_means
+    run.reading = {f"--record_keys={name}": key for name, key in dataclasses.asdict(keys).items() if key}
+    run.reading["--missing_features"] = options.reader.missing_features
+    if options.reader.missing_features == "mean" and means:
+        run.reading["feature_means of --dataset"] = f"digest {_digest(repr(sorted(means.items())).encode())[:8]}"
+    run.eigenvalues = ["none", ""]
+    if options.eigenvalues:
+        with files.open_file(options.eigenvalues, "rb") as file:
+            run.eigenvalues = [files.absolute(options.eigenvalues), _digest(file.read())]
+    run.checkpoint = options.pretrained_checkpoint if run.started_from else None
+
+
+def _digest(content):
+    return hashlib.sha256(content).hexdigest()
 
 
 def _check_data(earlier, now, train_dir):

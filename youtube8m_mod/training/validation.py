@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import time
 
 from youtube8m_mod import files
@@ -80,6 +81,8 @@ class Validation(RunCallback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         state = self.trainer.state
+        accept = self.trainer.options.accept_changed_data
+        self.run.take_held_out(self._held_out(), self.trainer.train_dir, accept)
         for line in read_history(self.trainer.train_dir):
             if line["step"] <= state["step"]:
                 self._note(line)
@@ -100,6 +103,14 @@ class Validation(RunCallback):
         self.scores = None
         if self.trainer.state["step"] and not scored:
             self._score()
+
+    def _held_out(self):
+        """What decides the scores, and which of them are the best, by the flags."""
+        paths = self.reader.paths
+        digest = hashlib.sha256(repr([value[:2] for value in files.identities(paths)]).encode()).hexdigest()[:8]
+        what = f"{len(paths)} files, the first {files.absolute(paths[0])}, digest {digest}"
+        found = {"--eval_data_pattern": what, "--best_metric": self.best_name}
+        return found | ({"--eval_examples": str(self.options.examples)} if self.options.examples else {})
 
     def summary(self) -> dict[str, float]:
         """What the closing table shows of it."""
