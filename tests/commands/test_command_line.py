@@ -209,6 +209,7 @@ SUBMISSION, VIDEOS = "--output_file=s.csv", "--video_predictions_file=v.csv"
             "belongs to --logical_gpus",
         ),
         ("explore", ["--output=p.html", "--submission_file=s"], ["--node=7"], "--node belongs to --train_dir"),
+        ("explore", ["--output=p.html", "--submission_file=s"], ["--video_exponent=-1"], "video_exponent must be fin"),
         ("explore", ["--output=p.html", "--submission_file=s"], ["--missing_features=mean"], "belongs to --train_dir"),
         ("export", ["--train_dir=t", "--output_dir=e"], ["--max_map_loss=1"], "belongs to --format=tflite"),
         ("convert", ["--features=f", "--output_dir=o", "--like=d"], ["--normalize"], "--normalize is that of --like"),

@@ -92,6 +92,10 @@ def test_dry_runs_print_and_train_nothing(capsys, tmp_path):
         (["--scale=full"], "--dry_run prints its commands"),
         (["--dry_run", "--rows=dumy"], '--rows must be among .* got "dumy"'),
         (["--dry_run", "--seeds=a"], "--seeds must be integers"),
+        (["--dry_run", "--seeds=1,1"], "--seeds must be different integers of at least 0, got 1,1"),
+        (["--dry_run", "--seeds=-1"], "--seeds must be different integers of at least 0, got -1"),
+        (["--dry_run", "--bank_test=x"], "--bank_test belongs to --bank"),
+        (["--dry_run", "--scale=full", "--seeds=0"], "--seeds belongs to --scale=miniature"),
     ],
 )
 def test_bad_arguments(argv, message):

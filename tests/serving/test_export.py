@@ -97,6 +97,21 @@ def test_served_in_a_process_without_package_and_devices(exported, request):
     assert 0 < summary["largest_difference"] <= 1e-5
 
 
+def test_a_relative_folder_is_found_in_a_fresh_process(tmp_path, monkeypatch):
+    """Which has a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, stderr="out of order")
+
+    monkeypatch.setattr(blessing.subprocess, "run", run)
+    with pytest.raises(UserError, match="does not run in a fresh process: out of order"):
+        blessing.call_in_fresh_process("served/1", [])
+    assert commands[0][2] == f"{tmp_path}/served/1"
+
+
 def test_no_package_and_no_other_device_is_needed(root):
     script = """
 import sys

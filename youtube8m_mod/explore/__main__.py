@@ -18,6 +18,7 @@ from youtube8m_mod.commands.command import check_companions, check_output_flags,
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings, record_keys
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
+from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 
 if TYPE_CHECKING:
     from youtube8m_mod.explore.contents import Contents, Truth
@@ -89,6 +90,7 @@ def main(_: list[str]) -> None:
         ("input_data_pattern", "eval_data_pattern"),
         ("train_dir", "video_train_dir") if FLAGS.train_dir else (),
     )
+    LocalizationConfig(video_exponent=FLAGS.video_exponent, segment_exponent=FLAGS.segment_exponent)  # Checks them.
     from youtube8m_mod.explore import page, truth
     from youtube8m_mod.explore.outputs import read_outputs
     from youtube8m_mod.formats.label_names import read_label_names

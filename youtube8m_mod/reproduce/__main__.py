@@ -11,18 +11,32 @@ from collections.abc import Sequence
 from absl import flags
 
 from youtube8m_mod import files, overrides
-from youtube8m_mod.commands.command import run_command
+from youtube8m_mod.commands.command import check_companions, run_command
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.reproduce import commands, rows, schedule
 from youtube8m_mod.reproduce.scale import DEFAULT, QUICK, Scale
 
 FLAGS = flags.FLAGS
+_OF_MINIATURES = (
+    "report_only",
+    "quick",
+    "bank",
+    "bank_test",
+    "label_names",
+    "seeds",
+    "output_dir",
+    "jobs",
+    "ray_address",
+)
 
 
 def main(_: list[str]) -> None:
     if unknown := sorted(set(FLAGS.rows or ()) - set(rows.ROWS)):
         raise UserError(f'--rows must be among {", ".join(rows.ROWS)}, got "{unknown[0]}".')
+    check_companions({("bank",): ("bank_test",)})
     if FLAGS.scale == "full":
+        if unused := next((name for name in _OF_MINIATURES if FLAGS[name].present), None):
+            raise UserError(f"--{unused} belongs to --scale=miniature: at full scale commands are printed.")
         if not FLAGS.dry_run:
             raise UserError(
                 "--scale=full takes weeks of several GPUs and is not run from here: --dry_run prints its commands."
@@ -34,6 +48,8 @@ def main(_: list[str]) -> None:
         seeds = [int(seed) for seed in FLAGS.seeds or ([0] if FLAGS.quick else [0, 1, 2])]
     except ValueError:
         raise UserError(f'--seeds must be integers separated by commas, got "{",".join(FLAGS.seeds)}".') from None
+    if min(seeds) < 0 or len({*seeds}) < len(seeds):
+        raise UserError(f"--seeds must be different integers of at least 0, got {','.join(map(str, seeds))}.")
     tasks = schedule.needed(trainings(), seeds)
     if FLAGS.dry_run:
         print("\n".join(f"{name}, seed {seed}" for name, seed in tasks))

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
+from youtube8m_mod import files
 from youtube8m_mod.config import SEGMENT_FRAMES
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
@@ -214,6 +215,7 @@ def bless(path: str, recorder: Recorder, requests: Sequence[Request], tolerance:
 
 def call_in_fresh_process(path: str, requests: Sequence[Request]) -> list[dict[str, np.ndarray]]:
     """The outputs of an exported model, {name: array} for each of the requests."""
+    path = files.absolute(path)  # The process has a working directory of its own.
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = os.path.join(folder, "requests"), os.path.join(folder, "responses")
         with tf.io.TFRecordWriter(asked) as writer:
