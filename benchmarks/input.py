@@ -47,7 +47,7 @@ def write_shards(folder, shards, videos, seed=0):
             ]
             video_id = f"{shard:02d}{video:04d}"
             frame_level.append(records.frame_level_record(video_id, labels, features, segments))
-            means = {f"mean_{name}": values.mean(axis=0) for name, values in features.items()}
+            means = {f"mean_{name}": records.dequantize(values).mean(axis=0) for name, values in features.items()}
             video_level.append(records.video_level_record(video_id, labels, **means))
         records.write_shard(f"{folder}/frame{shard}.tfrecord", frame_level)
         records.write_shard(f"{folder}/video{shard}.tfrecord", video_level * 10)

@@ -81,7 +81,7 @@ class Weights(RunCallback):
         self.seen.append([variable.numpy() for variable in self.model.trainable_variables])
 
 
-def test_averaged_weights_score_and_are_resumed_exactly(data, tmp_path):
+def test_averaged_weights_score_and_are_resumed_exactly(data, tmp_path, eager):
     """a <- m a + (1 - m) w after each step, begun with the first weights; cut and resumed it is the same."""
     momentum, seen = 0.75, Weights()
     fields = dict(max_steps=5, ema_momentum=momentum)
