@@ -12,6 +12,7 @@ from tests.inference.small_runs import SMALL, node_output
 from youtube8m_mod import files
 from youtube8m_mod.commands import inference
 from youtube8m_mod.data import records
+from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference import embeddings
 from youtube8m_mod.inference.run import Inference
@@ -215,6 +216,13 @@ def test_of_video_level_records(tmp_path):
             np.testing.assert_allclose(vector, hidden(model, mean[np.newaxis], ""), atol=1e-4)
     with pytest.raises(UserError, match="Segments need frame-level records: .* --embeddings_file of videos"):
         Inference(f"{tmp_path}/p", embeddings_of="segments", **options).run()
+    # The mixing nets see one row a video, as they do in training.
+    (batch,) = Reader(f"{tmp_path}/x.tfrecord", SMALL).read(8)
+    options = {"input_data_pattern": f"{tmp_path}/x.tfrecord", "video_predictions_file": f"{tmp_path}/v.csv"}
+    Inference(f"{tmp_path}/p", **options).run()
+    found, scores = small_runs.predictions(tmp_path / "v.csv"), model.tree(batch).probabilities.numpy()
+    for key, wanted in zip(means, scores):
+        np.testing.assert_allclose(found[key], wanted, atol=1e-5)
 
 
 def test_blocks_on_another_machines_disk_are_told(runs, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from youtube8m_mod import config
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.models.mod import MOD
-from youtube8m_mod.models.size import check_memory, num_parameters
+from youtube8m_mod.models.size import below, check_memory, check_memory_together, num_parameters
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,16 @@ def test_what_cannot_fit_is_refused_before_it_is_built(monkeypatch, overrides):
     with pytest.raises(UserError, match="needs .* GB .* this machine has"):
         check_memory(model_config, 3, 80, model_config.max_frames)
     check_memory(config.MODELS["mod_nextvlad_tiny"], 3, 80, 60)
+
+
+def test_models_that_score_together_fit_together(monkeypatch):
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [])
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10 * 10**9 // 4096}.get)
+    whole = config.MODELS["mod_nextvlad"]  # 4.2 GB
+    check_memory_together([whole, whole])
+    with pytest.raises(UserError, match="The 3 models that score together need 12 GB .* this machine has 9 GB"):
+        check_memory_together([whole] * 3)
+    check_memory_together([whole, whole, below(whole, "0/2")])
 
 
 @pytest.mark.parametrize("names", ["rgb,rgb", "a/b,a.b"])

@@ -22,7 +22,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.folded_model import PRECISIONS, Classes, FoldedModel
 from youtube8m_mod.inference.int8 import Int8Model, TooCoarse
 from youtube8m_mod.inference.weights import checkpoint_weights, model_weights
-from youtube8m_mod.models.size import check_memory
+from youtube8m_mod.models.size import below, check_memory
 from youtube8m_mod.training import checkpoint_store
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.tree import parse_path
@@ -127,7 +127,7 @@ def _of_checkpoint(train_dir, checkpoint, segments, options, make):
     run = Run.load(train_dir)
     checkpoint_store.chosen_steps(train_dir, checkpoint)
     check_options(run.model, *options[:3])
-    check_memory(run.model, 1, 1, run.model.max_frames)
+    check_memory(below(run.model, options[0]), 1, 1, run.model.max_frames)
     segments = run.phase.segments if segments is None else segments
     return checkpoint_store.read_chosen(train_dir, checkpoint, lambda prefixes, state: make(run, segments, prefixes))
 

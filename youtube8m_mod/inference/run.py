@@ -10,7 +10,7 @@ import numpy as np
 
 from youtube8m_mod.data import shards
 from youtube8m_mod.data.reader import Reader
-from youtube8m_mod.data.records import MAX_FRAMES, ReaderSettings
+from youtube8m_mod.data.records import MAX_FRAMES, VIDEO_LEVEL, ReaderSettings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.context import Context
 from youtube8m_mod.inference.embeddings import MEAN, SEGMENTS, Embeddings
@@ -27,6 +27,7 @@ from youtube8m_mod.inference.options import InferenceOptions
 from youtube8m_mod.inference.scorers import Ones, Scorer
 from youtube8m_mod.localization.ranked_lists import LocalizationConfig
 from youtube8m_mod.localization.segments import split_segments
+from youtube8m_mod.models.size import below, check_memory_together
 from youtube8m_mod.overrides import check_positive, part
 
 if TYPE_CHECKING:
@@ -91,14 +92,20 @@ class Inference(InferenceOptions):
         context = self._context(outputs, scores_segments)
         self._check_embeddings(members, of_videos)
         settings = settings_of(members) | {"precision": self.precision, "reader": dataclasses.asdict(self.reader)}
+        scores_videos = outputs.need_videos(config, context)
+        if scores_videos:
+            check_alike([members[0], *of_videos])
+            settings |= settings_of(of_videos, "video_")
+        if load and self.precision != "int8":
+            loaded = [*(of_videos if scores_videos else ()), *(members if scores_segments else ())]
+            check_memory_together([below(member.run.model, member.node) for member in loaded])
         video_scorer = segment_scorer = None
         # Reading and folding is work of one core a model.
         with ThreadPoolExecutor(1 if self.precision == "int8" else 2) as threads:
-            if outputs.need_videos(config, context):
-                check_alike([members[0], *of_videos])
-                settings |= settings_of(of_videos, "video_")
-                if load:
-                    video_scorer = threads.submit(self._scorer, of_videos, segments=False)
+            if scores_videos and load:
+                # A video-level record is one row in training, whatever the frames of the model.
+                padded = 1 if reader.spec.kind == VIDEO_LEVEL else None
+                video_scorer = threads.submit(self._scorer, of_videos, segments=False, padded_frames=padded)
             if outputs.need_segments and load and scores_segments:
                 segment_scorer = threads.submit(self._scorer, members, segments=True, classes=class_ids)
         video_scorer, segment_scorer = (scorer and scorer.result() for scorer in (video_scorer, segment_scorer))
@@ -155,12 +162,12 @@ class Inference(InferenceOptions):
 
         return read_label_names(self.label_names, num_classes)
 
-    def _scorer(self, members, *, segments, classes=None):
+    def _scorer(self, members, *, segments, classes=None, padded_frames=None):
         """The `Scorer` of some members for whole videos or for segments."""
         models = [
             self._load(member, number, segments=segments, classes=classes) for number, member in enumerate(members)
         ]
-        return Scorer(models, [member.weight for member in members], attends_to_all=segments)
+        return Scorer(models, [member.weight for member in members], segments, padded_frames)
 
     def _load(self, member, number, *, segments, classes):
         """The `FoldedModel` of a member; models are dealt to devices as subtrees are."""

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod.inference.embeddings import CONCATENATE
-from youtube8m_mod.inference.folded_model import FoldedModel, Values
+from youtube8m_mod.inference.folded_model import Examples, FoldedModel, Values
 
 
 class Scorer:
@@ -18,6 +18,8 @@ class Scorer:
         weights: one a model, summing to one.
         attends_to_all: whether a batch counts as having no padding: a segment's five frames, those past the end of the
             video too, as in finetuning.
+        padded_frames: the rows that examples count as padded to, where not those of the models in training
+            (`Examples`).
 
     Call arguments:
         features: `(batch, frames, features)`.
@@ -28,18 +30,25 @@ class Scorer:
         probabilities, float32 `(batch, C)`.
     """
 
-    def __init__(self, models: Sequence[FoldedModel], weights: Sequence[float], attends_to_all: bool = False):
-        self.models, self.weights, self.attends_to_all = models, weights, attends_to_all
+    def __init__(
+        self,
+        models: Sequence[FoldedModel],
+        weights: Sequence[float],
+        attends_to_all: bool = False,
+        padded_frames: int | None = None,
+    ):
+        self.models, self.weights = models, weights
+        self.attends_to_all, self.padded_frames = attends_to_all, padded_frames
 
     def __call__(self, features: Values, num_frames: Values, present_frames: Values) -> tf.Tensor:
         if len(self.models) == 1:
-            return self.models[0].predict(features, None if self.attends_to_all else num_frames, present_frames)
+            return self.models[0].predict(*self._examples(features, num_frames, present_frames))
         return tf.sigmoid(self.logits(features, num_frames, present_frames))
 
     def logits(self, features: Values, num_frames: Values, present_frames: Values) -> tf.Tensor:
         """The mean of the models' logits, float32 `(batch, C)`; arguments as of a call."""
-        attended = None if self.attends_to_all else num_frames
-        logits = [model.predict_logits(features, attended, present_frames) for model in self.models]
+        examples = self._examples(features, num_frames, present_frames)
+        logits = [model.predict_logits(*examples) for model in self.models]
         return weighted_mean(logits, self.weights)
 
     def outputs(
@@ -50,9 +59,12 @@ class Scorer:
         Args:
             join: how leaves and models are joined; see `join_leaves`.
         """
-        attended = None if self.attends_to_all else num_frames
-        logits, hidden = zip(*(model.predict_outputs(features, attended, present_frames) for model in self.models))
+        examples = self._examples(features, num_frames, present_frames)
+        logits, hidden = zip(*(model.predict_outputs(*examples) for model in self.models))
         return weighted_mean(logits, self.weights), join_leaves([each.numpy() for each in hidden], self.weights, join)
+
+    def _examples(self, features, num_frames, present_frames):
+        return Examples(features, None if self.attends_to_all else num_frames, present_frames, self.padded_frames)
 
 
 @dataclasses.dataclass

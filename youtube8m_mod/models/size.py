@@ -1,11 +1,14 @@
 """How large a model will be, known before it is built."""
 
+import dataclasses
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.errors import UserError
+from youtube8m_mod.tree import parse_path
 
 _FLOAT_BYTES = 4
 
@@ -23,23 +26,41 @@ def num_parameters(config: ModelConfig) -> int:
 def check_memory(config: ModelConfig, copies: int, batch_size: int, frames: int) -> None:
     """Raises `UserError` where a model, or its input alone, cannot fit into this machine's memory.
 
-    With GPUs nothing is checked here: TensorFlow reports what does not fit.
-
     Args:
         config: a `ModelConfig`.
         copies: floats for each parameter: 1 for inference, 3 for training with Adam.
         batch_size, frames: of the input.
     """
-    if tf.config.list_physical_devices("GPU"):
-        return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = _memory()
     weights = num_parameters(config) * copies * _FLOAT_BYTES
     inputs = batch_size * (frames * config.feature_size + config.num_classes) * _FLOAT_BYTES
-    if weights + inputs > memory:
+    if memory and weights + inputs > memory:
         raise UserError(
             f"The model {config.name} needs {_gigabytes(weights)} GB for its weights and "
             f"{_gigabytes(inputs)} GB for the input of a batch; this machine has {_gigabytes(memory)} GB."
         )
+
+
+def check_memory_together(models: Sequence[ModelConfig]) -> None:
+    """Raises `UserError` where models that score together cannot all fit into this machine's memory."""
+    memory, weights = _memory(), sum(map(num_parameters, models)) * _FLOAT_BYTES
+    if memory and weights > memory:
+        raise UserError(
+            f"The {len(models)} models that score together need {_gigabytes(weights)} GB for their weights; this "
+            f"machine has {_gigabytes(memory)} GB."
+        )
+
+
+def below(config: ModelConfig, node: str) -> ModelConfig:
+    """The `ModelConfig` of what a node of the tree holds; "" is the root."""
+    return dataclasses.replace(config, branching=config.branching[len(parse_path(node, config.branching)) :])
+
+
+def _memory():
+    """Bytes that this machine has; None with GPUs: TensorFlow reports what does not fit into theirs."""
+    if tf.config.list_physical_devices("GPU"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _gigabytes(size):
