@@ -148,7 +148,7 @@ class _Arithmetic:
         weights = np.random.default_rng(seed).normal(size=(SIZE, CLASSES)) / 90
         self.weights = weights if classes is None else weights[:, classes]
 
-    def predict(self, features, num_frames, present_frames):
+    def predict(self, features, num_frames, present_frames, padded_frames=None):
         if _Arithmetic.fuse is not None:
             _Arithmetic.fuse -= 1
             if _Arithmetic.fuse < 0:
