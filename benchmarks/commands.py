@@ -171,7 +171,6 @@ def main(argv):
             add(f"inference.py, {leaf}, {precision}, {videos} videos", used, all_)
             more = segments(f"{folder}/data") - segments(f"{folder}/one")
             for checkout, (first, _), (whole, _) in zip(used, one, all_):
-                rate = f"{more / (whole - first):,.0f} a second" if whole > first else "too few to measure"
                 name, seconds = os.path.basename(checkout), whole - first
                 rate = f"{more / seconds:,.0f} a second" if seconds > 0 else "too few to measure"
                 notes.append(f"{precision}, {name}: {more:,} segments more in {seconds:.1f} s, {rate}.")

@@ -130,6 +130,11 @@ def test_data_parallel_batches_that_do_not_split(eager):
     np.testing.assert_array_equal(run.train([last]), other.train([filled]))
 
 
+def test_devices_that_hold_two_subtrees_each(eager):
+    ours, alone = Run(Placement(FOUR[2:]), dropout=0.0), Run(dropout=0.0)
+    np.testing.assert_allclose(ours.train(BATCHES[:1]), alone.train(BATCHES[:1]), rtol=1e-6)
+
+
 def test_checkpoint_of_any_placement_loads_in_any_other(tmp_path, eager):
     placements = [Placement(), Placement(FOUR), Placement(FOUR[2:3]), DataParallelPlacement(FOUR[:2])]
     first = Run(placements[1], branching="2")

@@ -51,6 +51,7 @@ def test_models_that_score_together_fit_together(monkeypatch):
     check_memory_together([whole, whole])
     with pytest.raises(UserError, match="The 3 models that score together need 12 GB .* this machine has 9 GB"):
         check_memory_together([whole] * 3)
+    check_memory_together([whole] * 3, weight_bytes=2)
     check_memory_together([whole, whole, below(whole, "0/2")])
 
 

@@ -15,6 +15,8 @@ def five_steps(data, tmp_path_factory):
     train_dir = tmp_path_factory.mktemp("five_steps")
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
-    tiny.trainer(data, train_dir, tiny.run(max_steps=5)).train()
-    tf.config.run_functions_eagerly(eagerly)
+    try:
+        tiny.trainer(data, train_dir, tiny.run(max_steps=5)).train()
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
     return train_dir

@@ -183,13 +183,15 @@ def test_a_run_that_left_no_checkpoint_binds_nobody(tmp_path, shards):
 def test_a_train_dir_without_what_came_later_is_read(tmp_path):
     tiny.run(max_steps=1).save(tmp_path)
     values = files.read_json(tmp_path / "run.json")
-    for name in ("started_step", "started_fingerprint", "data_files", "reading", "eigenvalues", "checkpoint"):
+    later = ("started_step", "started_fingerprint", "data_files", "reading", "eigenvalues", "checkpoint", "held_out")
+    for name in later:
         del values[name]
     files.write_json(tmp_path / "run.json", values)
     assert Run.load(tmp_path).data_files is None
     os.makedirs(tmp_path / "checkpoint-00000001")
     eigenvalues = write_eigenvalues(tmp_path / "a.npy", 1)
-    assert begin(tmp_path, [], eigenvalues=eigenvalues, reader=ReaderSettings(missing_features="zeros")).eigenvalues
+    run = begin(tmp_path, [], eigenvalues=eigenvalues, reader=ReaderSettings(missing_features="zeros"))
+    assert run.eigenvalues is None and run.reading is None  # Not known how it began: nothing is claimed.
 
 
 @pytest.mark.parametrize(

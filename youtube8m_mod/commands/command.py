@@ -65,11 +65,12 @@ def check_output_flags(
     """
     from youtube8m_mod import files, overwriting
 
-    inputs = {name: flags.FLAGS[name].value for name in read}
+    inputs = {name: _file_of(name) for name in read}
     inputs |= {name: files.glob(flags.FLAGS[name].value or "") for name in patterns}
     outputs = {name: flags.FLAGS[name].value for name in written}
     overwriting.check_outputs(outputs, inputs)
-    train_dirs = [train_dir for name in runs for train_dir in (flags.FLAGS[name].value or "").split(",") if train_dir]
+    named = (text.strip() for name in runs for text in (flags.FLAGS[name].value or "").split(","))
+    train_dirs = [*filter(None, named)]
     for name, path in outputs.items():
         if path and files.is_dir(path):
             raise UserError(f"--{name} {path} is a folder: the name of a file was expected.")
@@ -77,6 +78,15 @@ def check_output_flags(
             from youtube8m_mod.training.train_dir import check_no_part_of_run
 
             check_no_part_of_run(path, train_dirs)
+
+
+def _file_of(name):
+    """The file that a flag names; where it names a dataset by its folder, the `dataset.json` there."""
+    from youtube8m_mod import files
+    from youtube8m_mod.data.dataset import DATASET
+
+    path = flags.FLAGS[name].value
+    return f"{path.rstrip('/')}/{DATASET}" if name == "dataset" and path and files.is_dir(path) else path
 
 
 def define_settings(cls: type, without: Container[str] = ()) -> None:

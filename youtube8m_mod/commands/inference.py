@@ -8,7 +8,13 @@ Stopped, it continues with the same command. --ray_address=auto spreads the file
 
 from absl import flags
 
-from youtube8m_mod.commands.command import check_companions, define_settings, run_command, settings
+from youtube8m_mod.commands.command import (
+    check_companions,
+    check_output_flags,
+    define_settings,
+    run_command,
+    settings,
+)
 from youtube8m_mod.commands.dataset_flags import dataset, define_dataset_flags, reader_settings
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.options import InferenceOptions
@@ -53,6 +59,9 @@ def main(_: list[str]) -> None:
     if FLAGS["worker_timeout"].present and not FLAGS.ray_address:
         raise UserError("--worker_timeout belongs to --ray_address, which is not given.")
     check_companions(_COMPANIONS)
+    check_output_flags(
+        ("output_file", "video_predictions_file", "segment_predictions_file", "embeddings_file"), ("dataset",)
+    )
     from youtube8m_mod.distribution.placement import make_placement
     from youtube8m_mod.inference.run import Inference, report_counts
     from youtube8m_mod.processor import check_precision

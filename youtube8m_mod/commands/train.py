@@ -99,7 +99,11 @@ def define_training_flags(phase: config.PhaseConfig) -> None:
     flags.DEFINE_integer("logical_gpu_megabytes", 4096, "Memory of each of them.")
     flags.DEFINE_bool("start_new_model", False, "Begin anew: remove what the train_dir holds.")
     flags.DEFINE_bool("skip_bad_records", False, "Count and skip bad records in place of stopping.")
-    flags.DEFINE_bool("accept_changed_data", False, "Go on with other training files than the run began with.")
+    flags.DEFINE_bool(
+        "accept_changed_data",
+        False,
+        "Go on with other training files, or other held-out records or scores, than the run began with.",
+    )
 
 
 def phase_overrides(phase: config.PhaseConfig, texts: Sequence[str]) -> config.PhaseConfig:

@@ -54,7 +54,7 @@ class Counts:
         return total
 
     def summary(self) -> str:
-        """A sentence for each thing worth telling; "" where there is none."""
+        """A sentence for each thing to report; "" where there is none."""
         sentences = []
         if self.bad:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.bad.most_common())
@@ -87,11 +87,12 @@ class Counts:
         return f" and lost about {self.lost:,} that stand behind them" if self.lost else ""
 
 
+# A monitor is found by its number, not held by it.
 _NUMBERS, _MONITORS = itertools.count(), weakref.WeakValueDictionary()
 
 
 def called(method: str, number: np.int64, *values: np.ndarray) -> np.ndarray | np.bool_:
-    """Calls a method of the `PassMonitor` of a number: graphs that serve many passes name it so."""
+    """Calls a method of the `PassMonitor` with this number: a graph that serves many passes is given the number."""
     return getattr(_MONITORS[int(number)], method)(*values)
 
 
@@ -216,6 +217,8 @@ class PassMonitor:
         if not self.counts.records:
             raise UserError(f"The {len(self._closed_files):,} files hold no record.")
         self._judge(sum(self.counts.bad.values()), 0)
+        self._sizes.clear()
+        self._closed_files.clear()  # TensorFlow keeps each monitor to the end of the process.
 
     def _bad(self, reason, path, index, sentence):
         if not self._skip_bad:

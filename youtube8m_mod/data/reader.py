@@ -143,7 +143,7 @@ class Reader:
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
             data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
         # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
-        # And by its method the dataset holds the monitor.
+        # By this method TensorFlow holds the monitor, so that it is found when the `Batches` are gone.
         data = data.take_while(lambda batch: tf.ensure_shape(tf.numpy_function(monitor.no_error, [], tf.bool), []))
         return Batches(data.prefetch(2), monitor)
 

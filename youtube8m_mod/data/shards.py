@@ -55,8 +55,7 @@ def _each_once(paths):
     found, aliases = {}, []
     for path in paths:
         local = path.removeprefix("file://")
-        place = path if files.is_remote(local) else os.path.realpath(local)
-        first = found.setdefault(place, path)
+        first = found.setdefault(files.place(path), path)
         if first != path and os.path.abspath(first.removeprefix("file://")) != os.path.abspath(local):
             aliases.append(f"{path} is {first}")
     if aliases:

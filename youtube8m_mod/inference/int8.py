@@ -61,6 +61,7 @@ class Int8Model(FoldedModel):
 
     @of_examples
     def predict_logits(self, examples: Examples) -> tf.Tensor:
+        """What `logits` gives: TFLite has no graph of TensorFlow's."""
         return self.logits(*examples)
 
 

@@ -15,6 +15,7 @@ from youtube8m_mod.errors import UserError
 from youtube8m_mod.inference.context import Context
 from youtube8m_mod.inference.embeddings import MEAN, SEGMENTS, Embeddings
 from youtube8m_mod.inference.folded import fold_checkpoint, fold_int8
+from youtube8m_mod.inference.folded_model import PRECISIONS
 from youtube8m_mod.inference.localizer import Localizer, Outputs
 from youtube8m_mod.inference.members import (
     check_alike,
@@ -98,7 +99,8 @@ class Inference(InferenceOptions):
             settings |= settings_of(of_videos, "video_")
         if load and self.precision != "int8":
             loaded = [*(of_videos if scores_videos else ()), *(members if scores_segments else ())]
-            check_memory_together([below(member.run.model, member.node) for member in loaded])
+            models = [below(member.run.model, member.node) for member in loaded]
+            check_memory_together(models, weight_bytes=PRECISIONS[self.precision].size)
         video_scorer = segment_scorer = None
         # Reading and folding is work of one core a model.
         with ThreadPoolExecutor(1 if self.precision == "int8" else 2) as threads:

@@ -41,9 +41,14 @@ def check_memory(config: ModelConfig, copies: int, batch_size: int, frames: int)
         )
 
 
-def check_memory_together(models: Sequence[ModelConfig]) -> None:
-    """Raises `UserError` where models that score together cannot all fit into this machine's memory."""
-    memory, weights = _memory(), sum(map(num_parameters, models)) * _FLOAT_BYTES
+def check_memory_together(models: Sequence[ModelConfig], weight_bytes: int = _FLOAT_BYTES) -> None:
+    """Raises `UserError` where models that score together cannot all fit into this machine's memory.
+
+    Args:
+        models: a `ModelConfig` each.
+        weight_bytes: of a number of the large matrices.
+    """
+    memory, weights = _memory(), sum(map(num_parameters, models)) * weight_bytes
     if memory and weights > memory:
         raise UserError(
             f"The {len(models)} models that score together need {_gigabytes(weights)} GB for their weights; this "

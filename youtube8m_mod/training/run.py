@@ -29,10 +29,11 @@ class Run:
             None: there are none.
         freeze_trunk: only classifiers and mixing nets are trained.
         reading: {flag or a field of it: value} of what decides how records are read; None: not known.
-        eigenvalues: [absolute path of the PCA eigenvalues, digest of the file]; ["none", ""]: a scale of one; None: not
-            known.
+        eigenvalues: [absolute path of the PCA eigenvalues, digest of the file]; ["none", ""]: a scale of one; None:
+            those of `started_from`, or not known.
         checkpoint: the choice among the checkpoints of `started_from`; None: not known.
-        held_out: {flag: value} of what is scored during training, and which scores are the best ones; None: nothing.
+        held_out: {flag: value} of what is scored during training, and which scores are the best ones; None: nothing,
+            or not known.
     """
 
     model: ModelConfig
@@ -143,11 +144,13 @@ class Run:
         """Takes what is scored from now on; raises `UserError` where the run has scored something else so far."""
         if (found := _other_flags(self.held_out, held_out)) and not accept_changed:
             raise UserError(
-                f"{train_dir} holds a run that is scored otherwise, it differs in {_listed(found)}: the best "
-                "checkpoint would be that of neither; use another --train_dir, or --accept_changed_data to go on with "
-                "these."
+                f"{train_dir} holds a run that is scored otherwise, it differs in {_listed(found)}: its best "
+                "checkpoint was chosen by other scores; use another --train_dir, or --accept_changed_data to go on "
+                "with these."
             )
-        self.held_out = held_out
+        if self.held_out != held_out:
+            self.held_out = held_out
+            self.save(train_dir)  # At once: a run that is at its end is scored, and saves nothing more.
 
     def _check_teachers(self, earlier, train_dir):
         for old, new in itertools.zip_longest(earlier.teachers or (), self.teachers or ()):

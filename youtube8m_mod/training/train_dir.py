@@ -71,6 +71,9 @@ def prepare(
                 raise UserError(f"{train_dir} holds checkpoints but no run.json; use another --train_dir.")
             earlier = Run.load(train_dir)
             run.check_continues(earlier, train_dir)
+            for name in ("reading", "eigenvalues", "checkpoint"):
+                if getattr(earlier, name) is None:
+                    setattr(run, name, None)  # Of an older run it is not known, and what is given now may not be it.
             if not options.accept_changed_data:
                 _check_data(earlier.data_files, run.data_files, train_dir)
             run.classes = earlier.classes
@@ -96,7 +99,7 @@ def _note_options(run, options):
     run.reading["--missing_features"] = options.reader.missing_features
     if options.reader.missing_features == "mean" and means:
         run.reading["feature_means of --dataset"] = f"digest {_digest(repr(sorted(means.items())).encode())[:8]}"
-    run.eigenvalues = ["none", ""]
+    run.eigenvalues = None if run.started_from else ["none", ""]
     if options.eigenvalues:
         with files.open_file(options.eigenvalues, "rb") as file:
             run.eigenvalues = [files.absolute(options.eigenvalues), _digest(file.read())]

@@ -38,7 +38,7 @@ _IDLE_OPTIMIZERS = (
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """How a run is carried out; nothing here changes its numbers.
+    """How a run is carried out. Only `skip_bad_records` and the last three change its numbers.
 
     Attributes:
         checkpoint_steps: a checkpoint every so many steps, and one at the end; None: every 1000 steps, or more
@@ -47,7 +47,8 @@ class TrainingOptions:
         log_steps: a line of averages every so many steps.
         start_new_model: begin anew, removing what the train_dir holds.
         skip_bad_records: count and skip bad records in place of stopping.
-        accept_changed_data: go on with other training files than those that the run in the train_dir began with.
+        accept_changed_data: go on with other training files, or with other held-out records or scores, than those that
+            the run in the train_dir began with.
         eigenvalues: path of the PCA eigenvalues; None: a scale of one.
         pretrained_checkpoint: of the train_dir that the run starts from; see `checkpoint_store.chosen_steps`.
         reader: `data.records.ReaderSettings` of the training records.
