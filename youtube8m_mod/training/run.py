@@ -29,8 +29,8 @@ class Run:
             None: there are none.
         freeze_trunk: only classifiers and mixing nets are trained.
         reading: {flag or a field of it: value} of what decides how records are read; None: not known.
-        eigenvalues: [absolute path of the PCA eigenvalues, digest of the file]; ["none", ""]: a scale of one; None:
-            those of `started_from`, or not known.
+        eigenvalues: [absolute path of the PCA eigenvalues, digest of the file]; ["none", ""]: none were given, the
+            scale is one or that of `started_from`; None: not known.
         checkpoint: the choice among the checkpoints of `started_from`; None: not known.
         held_out: {flag: value} of what is scored during training, and which scores are the best ones; None: nothing,
             or not known.

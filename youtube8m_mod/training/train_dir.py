@@ -99,7 +99,7 @@ def _note_options(run, options):
     run.reading["--missing_features"] = options.reader.missing_features
     if options.reader.missing_features == "mean" and means:
         run.reading["feature_means of --dataset"] = f"digest {_digest(repr(sorted(means.items())).encode())[:8]}"
-    run.eigenvalues = None if run.started_from else ["none", ""]
+    run.eigenvalues = ["none", ""]
     if options.eigenvalues:
         with files.open_file(options.eigenvalues, "rb") as file:
             run.eigenvalues = [files.absolute(options.eigenvalues), _digest(file.read())]
