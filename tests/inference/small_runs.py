@@ -10,6 +10,7 @@ from tests.inference.test_fold_checkpoint import save
 from tests.models.trained_models import SMALL, trained_model
 from youtube8m_mod.data import records
 from youtube8m_mod.formats.predictions import read_predictions
+from youtube8m_mod.inference.run import Inference
 from youtube8m_mod.training.run import Run
 
 LENGTHS = (23, 9, 3, 5, 12, 1)  # Frames of the videos.
@@ -77,6 +78,12 @@ def logits(model, frames, node=""):
 
 def sigmoid(values):
     return 1 / (1 + np.exp(-values))
+
+
+def write_all(train_dir, pattern, stem, **options):
+    """Writes submission, predictions of videos and of segments: "<stem>.csv", "<stem> videos.csv" and so on."""
+    paths = (f"{stem}{ending}.csv" for ending in ("", " videos", " segments"))
+    Inference(train_dir, pattern, *paths, top_k=SMALL.num_classes, **options).run()
 
 
 def predictions(path, classes=SMALL.num_classes):

@@ -91,17 +91,7 @@ def test_predictions_of_videos_stay_and_all_outputs_follow(runs, tmp_path):
         "plain": {},
         "context": {"segment_shifts": "-1,0,1", "context": "0.2,0.2", "timeline_file": f"{tmp_path}/t.csv"},
     }.items():
-        Inference(
-            f"{folder}/a",
-            pattern,
-            f"{tmp_path}/{name}.csv",
-            f"{tmp_path}/{name} videos.csv",
-            f"{tmp_path}/{name} segments.csv",
-            top_k=20,
-            fill=False,
-            timeline_threshold=0.0,
-            **options,
-        ).run()
+        small_runs.write_all(f"{folder}/a", pattern, tmp_path / name, fill=False, timeline_threshold=0.0, **options)
     plain, mixed = (predictions(tmp_path / f"{name} videos.csv") for name in ("plain", "context"))
     for video_id, values in plain.items():
         np.testing.assert_allclose(mixed[video_id], values, rtol=1e-6)

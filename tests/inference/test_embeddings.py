@@ -179,15 +179,7 @@ def test_scores_are_those_without_embeddings(runs, tmp_path):
         "of videos": embeddings | {"embeddings_of": "videos"},
         "of segments": embeddings | {"embeddings_of": "segments"},
     }.items():
-        Inference(
-            f"{folder}/a",
-            pattern,
-            f"{tmp_path}/{name}.csv",
-            f"{tmp_path}/{name} videos.csv",
-            f"{tmp_path}/{name} segments.csv",
-            top_k=20,
-            **options,
-        ).run()
+        small_runs.write_all(f"{folder}/a", pattern, tmp_path / name, **options)
     for name in ("of videos", "of segments"):
         for what in ("videos", "segments"):
             first, second = (small_runs.predictions(tmp_path / f"{run} {what}.csv") for run in ("without", name))
