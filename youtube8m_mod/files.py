@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import glob as python_glob
+import hashlib
 import io
 import json
 import os
@@ -235,6 +236,12 @@ def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     with write_file(path) as file:
         file.write(json.dumps(value, indent=2) + "\n")
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with open_file(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def read_json(path: Path) -> Any:

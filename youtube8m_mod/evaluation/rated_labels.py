@@ -1,7 +1,6 @@
 """The rated segments that a submission is scored against."""
 
 import gzip
-import hashlib
 import io
 import math
 import sys
@@ -212,7 +211,7 @@ def load_labels(
         if not there or known is not None:
             labels.write_cache(cache)
         if not repeated:  # What is wrong in the records shall be seen again.
-            files.write_json(_source_path(cache), {"sha256": _digest(cache), "files": source})
+            files.write_json(_source_path(cache), {"sha256": files.digest(cache), "files": source})
     return labels
 
 
@@ -225,12 +224,7 @@ def _source(cache):
     if not files.exists(_source_path(cache)):
         return None
     source = files.read_json(_source_path(cache))
-    return source.get("files") if isinstance(source, dict) and source.get("sha256") == _digest(cache) else None
-
-
-def _digest(path):
-    with files.open_file(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return source.get("files") if isinstance(source, dict) and source.get("sha256") == files.digest(cache) else None
 
 
 def _difference(cached, labels):

@@ -3,7 +3,6 @@
 Nothing here needs a model, so whoever only scores reads weights without building one. `checkpoints.py` writes them.
 """
 
-import hashlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -44,10 +43,7 @@ def steps(train_dir: str) -> list[int]:
 def fingerprint(train_dir: str, step: int) -> str:
     """What distinguishes a checkpoint from others of its step: a digest of the checksums of all its tensors."""
     path = f"{folder_of(train_dir, step)}/variables.index"
-    if not files.exists(path):
-        return ""
-    with files.open_file(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return files.digest(path) if files.exists(path) else ""
 
 
 def new_state(step: int = 0, examples: int = 0) -> State:

@@ -1,6 +1,7 @@
 """What a train_dir is a run of: run.json."""
 
 import dataclasses
+import hashlib
 import itertools
 
 from youtube8m_mod import files
@@ -170,6 +171,11 @@ def _are_teachers(values):
         isinstance(value, list) and [*map(type, value)] == [str, list] and all(map(is_checkpoint, value[1]))
         for value in values
     )
+
+
+def short_digest(value: object) -> str:
+    """Eight digits by which a value that is too long to be kept is known again."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:8]
 
 
 def _other_flags(earlier, now):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fnmatch
-import hashlib
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from youtube8m_mod import files
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.lock import FolderLock
 from youtube8m_mod.training import checkpoint_store, checkpoints
-from youtube8m_mod.training.run import Run
+from youtube8m_mod.training.run import Run, short_digest
 
 if TYPE_CHECKING:
     from youtube8m_mod.training.trainer import TrainingOptions
@@ -98,16 +97,11 @@ def _note_options(run, options):
     run.reading = {f"--record_keys={name}": key for name, key in dataclasses.asdict(keys).items() if key}
     run.reading["--missing_features"] = options.reader.missing_features
     if options.reader.missing_features == "mean" and means:
-        run.reading["feature_means of --dataset"] = f"digest {_digest(repr(sorted(means.items())).encode())[:8]}"
+        run.reading["feature_means of --dataset"] = f"digest {short_digest(sorted(means.items()))}"
     run.eigenvalues = ["none", ""]
     if options.eigenvalues:
-        with files.open_file(options.eigenvalues, "rb") as file:
-            run.eigenvalues = [files.absolute(options.eigenvalues), _digest(file.read())]
+        run.eigenvalues = [files.absolute(options.eigenvalues), files.digest(options.eigenvalues)]
     run.checkpoint = options.pretrained_checkpoint if run.started_from else None
-
-
-def _digest(content):
-    return hashlib.sha256(content).hexdigest()
 
 
 def _check_data(earlier, now, train_dir):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import time
 
 from youtube8m_mod import files
@@ -13,7 +12,7 @@ from youtube8m_mod.overrides import check_positive
 from youtube8m_mod.training import checkpoint_store, checkpoints
 from youtube8m_mod.training.callbacks import RunCallback
 from youtube8m_mod.training.history import read_history
-from youtube8m_mod.training.run import Run
+from youtube8m_mod.training.run import Run, short_digest
 from youtube8m_mod.training.scorer import SCORERS, Scorer
 
 _LOWER_IS_BETTER = ("loss", "bce")
@@ -107,7 +106,7 @@ class Validation(RunCallback):
     def _held_out(self):
         """What decides the scores, and which of them are the best, by the flags."""
         paths = self.reader.paths
-        digest = hashlib.sha256(repr([value[:2] for value in files.identities(paths)]).encode()).hexdigest()[:8]
+        digest = short_digest([value[:2] for value in files.identities(paths)])
         what = f"{len(paths)} files, the first {files.absolute(paths[0])}, digest {digest}"
         found = {"--eval_data_pattern": what, "--best_metric": self.best_name}
         return found | ({"--eval_examples": str(self.options.examples)} if self.options.examples else {})
