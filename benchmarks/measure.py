@@ -1,4 +1,7 @@
-"""What the benchmarks share: the machine's peak, interleaved timing, and how results are shown."""
+"""What the benchmarks share: the machine's peak, interleaved timing, and how results are shown.
+
+TensorFlow is imported in functions: benchmarks.gpu runs without it.
+"""
 
 import json
 import os
@@ -7,7 +10,6 @@ import statistics
 import time
 
 import numpy as np
-import tensorflow as tf
 
 from youtube8m_mod.processor import has_bfloat16
 from youtube8m_mod.terminal import format_table
@@ -15,6 +17,8 @@ from youtube8m_mod.terminal import format_table
 
 def matmul_peak(precision="float32", seconds=1.0, size=2048):
     """GFLOP/s of a large matrix product through TensorFlow: the limit of everything dense in that precision."""
+    import tensorflow as tf
+
     a = tf.cast(tf.random.normal((size, size)), precision)
     product = tf.function(lambda: tf.matmul(a, a))
     product()
@@ -55,6 +59,8 @@ def model_gflop(config, frames):
 
 def batch_of(config, batch_size, frames, segments, seed=0):
     """A batch of random bytes in the form that the reader gives."""
+    import tensorflow as tf
+
     random = np.random.default_rng(seed)
     count = tf.fill([batch_size], frames)
     batch = {
@@ -71,6 +77,8 @@ def batch_of(config, batch_size, frames, segments, seed=0):
 
 def machine():
     """The machine in a line, with what bfloat16 rows depend on."""
+    import tensorflow as tf
+
     names = []
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
