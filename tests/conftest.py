@@ -11,18 +11,9 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 environment.prepare()
 
 import hypothesis  # noqa: E402
-import keras  # noqa: E402
 import pytest  # noqa: E402
 
 from tests import backend, golden_data  # noqa: E402
-
-if backend.NAME == "tensorflow":
-    import tensorflow as tf
-
-    # Four devices for tests of placement; only possible before TensorFlow's first operation.
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
-    )
 
 BFLOAT16_MATMUL = "import tensorflow as tf; x = tf.ones((4, 4), tf.bfloat16); x @ x"
 ROOT = Path(__file__).parent.parent
@@ -35,9 +26,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+def pytest_sessionstart(session):
+    """Four devices for tests of placement; only possible before TensorFlow's first operation."""
+    # A process of pytest-xdist that only hands out the tests to others does without TensorFlow.
+    if not session.config.pluginmanager.hasplugin("dsession") and backend.name() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
+        )
+
+
 def pytest_ignore_collect(collection_path):
     """Under another backend than TensorFlow, only what runs there."""
-    if backend.NAME == "tensorflow" or not collection_path.is_relative_to(ROOT):
+    if backend.name() == "tensorflow" or not collection_path.is_relative_to(ROOT):
         return None
     path = collection_path.relative_to(ROOT).as_posix()
     below = path == "." or any(kept.startswith(f"{path}/") for kept in backend.ANY_BACKEND)
@@ -55,13 +57,15 @@ def bfloat16():
 
     It asks the processor whether it has AVX-512, and not the variable that keeps oneDNN from using it.
     """
-    if backend.NAME == "tensorflow" and "ONEDNN_MAX_CPU_ISA" in os.environ and not _bfloat16_runs():
+    if backend.name() == "tensorflow" and "ONEDNN_MAX_CPU_ISA" in os.environ and not _bfloat16_runs():
         pytest.skip(f"TensorFlow crashes in bfloat16 with ONEDNN_MAX_CPU_ISA={os.environ['ONEDNN_MAX_CPU_ISA']}")
 
 
 @pytest.fixture
 def eager():
     """Steps run operation by operation: for runs too short to earn a graph."""
+    import tensorflow as tf
+
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -74,6 +78,7 @@ def close():
     `relative` is to the largest magnitude of the expected array, `each` (in its place) to that of each entry; a
     difference within either tolerance passes.
     """
+    import keras
 
     def check(item, what, actual, expected, absolute=0.0, relative=0.0, each=0.0):
         difference, ratio = golden_data.max_differences(

@@ -8,7 +8,7 @@ from tests import backend
 
 POLICIES = {"float32": 1e-6, "mixed_bfloat16": 0.1, "mixed_float16": 0.02, "float64": 1e-5}
 """Policies, and how far their outputs may be from those of float32."""
-if backend.NAME != "tensorflow":
+if backend.name() != "tensorflow":
     del POLICIES[
         "float64"
     ]  # JAX has it on demand only, and Keras' product of two float64 tensors of PyTorch is float32.

@@ -4,7 +4,7 @@
 on many records at once: values of all records lie one after the other, and row splits say whose they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,11 +14,14 @@ from youtube8m_mod.data import records
 from youtube8m_mod.data.ratings import GRADED_POSITIVE, MOST_PIECES
 
 
-def fields(serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec) -> dict[str, Any]:
+def fields(
+    serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec, attempt: Callable[..., Any] | None = None
+) -> dict[str, Any]:
     """Takes records apart.
 
     Args:
         serialized: string (B,). spec: `records.RecordSpec`.
+        attempt: `stream.attempt`: where something raises, there are no records, and these are not valid.
 
     Returns:
         A dict of what they hold: `valid` bool scalar: all can be read, without which the rest means nothing; `id`
@@ -29,27 +32,22 @@ def fields(serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec) ->
         are left out as they lie behind the seconds that are read.
 
     Raises:
-        InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types.
+        InvalidArgumentError: (as the graph runs) on malformed bytes and wrong types, without `attempt`.
     """
-    rated = spec.segment_keys
-    # An Example parses as a SequenceExample that has a context only.
-    context_types = {key: tf.string for key in spec.id_keys} | {spec.labels_key: tf.int64}
-    list_types = {}
-    if spec.kind == records.VIDEO_LEVEL:
-        context_types |= {key: tf.float32 for key in spec.keys}
+    types, rated = _types(spec), spec.segment_keys
+    parsed = True
+    if attempt is None:
+        context, lists = _lists(serialized, types)
     else:
-        list_types = {key: tf.string if spec.kind == records.QUANTIZED else tf.float32 for key in spec.keys}
-    if spec.segments:
-        times = (rated.starts, rated.ends) if rated.ends else (rated.starts,)
-        context_types |= {key: tf.int64 for key in (*times, rated.labels)}
-        context_types |= {rated.scores: tf.float32} if rated.scores else {}
-    context, lists, _ = tf.io.parse_sequence_example(
-        serialized,
-        *(
-            {key: tf.io.RaggedFeature(dtype, row_splits_dtype=tf.int64) for key, dtype in types.items()}
-            for types in (context_types, list_types)
-        ),
-    )
+        # Nothing but this raises. TensorFlow looks through what is attempted in a thread of its own at the start of
+        # each pass, and searches all of its kernels for each kind of operation there: few are best.
+        nothing = tuple(tf.zeros([size], dtype) for size, dtype in _components(types))
+        parsed, components = attempt(
+            lambda serialized: (True, tuple(tf.nest.flatten(_lists(serialized, types), expand_composites=True))),
+            (serialized,),
+            (False, nothing),
+        )
+        context, lists = tf.nest.pack_sequence_as(types, components, expand_composites=True)
 
     video_id, found = _ids([context[key] for key in spec.id_keys])
     labels = context[spec.labels_key]
@@ -75,8 +73,48 @@ def fields(serialized: tf.Tensor | Sequence[bytes], spec: records.RecordSpec) ->
         ratings, rating_checks = _ratings(context, rated, spec, longer)
         checks += rating_checks
         result |= ratings
-    result["valid"] = tf.reduce_all([tf.reduce_all(check) for check in checks])
+    result["valid"] = tf.reduce_all([parsed, *(tf.reduce_all(check) for check in checks)])
     return result
+
+
+def _types(spec):
+    """({key: `RaggedTensorSpec`} of the contexts, the same of the lists of frames) of all that is read of a record."""
+    rated = spec.segment_keys
+    # An Example parses as a SequenceExample that has a context only.
+    context_types = {key: tf.string for key in spec.id_keys} | {spec.labels_key: tf.int64}
+    list_types = {}
+    if spec.kind == records.VIDEO_LEVEL:
+        context_types |= {key: tf.float32 for key in spec.keys}
+    else:
+        list_types = {key: tf.string if spec.kind == records.QUANTIZED else tf.float32 for key in spec.keys}
+    if spec.segments:
+        times = (rated.starts, rated.ends) if rated.ends else (rated.starts,)
+        context_types |= {key: tf.int64 for key in (*times, rated.labels)}
+        context_types |= {rated.scores: tf.float32} if rated.scores else {}
+    return tuple(
+        {key: tf.RaggedTensorSpec([None] * (rank + 1), dtype, rank, tf.int64) for key, dtype in own.items()}
+        for rank, own in ((1, context_types), (2, list_types))
+    )
+
+
+def _lists(serialized, types):
+    """(contexts, lists of frames) of records: {key: ragged tensor}."""
+    context, lists, _ = tf.io.parse_sequence_example(
+        serialized,
+        *(
+            {key: tf.io.RaggedFeature(spec.dtype, row_splits_dtype=tf.int64) for key, spec in own.items()}
+            for own in types
+        ),
+    )
+    return context, lists
+
+
+def _components(types):
+    """[(size, dtype)] of the tensors that ragged tensors without a row consist of: values, then splits."""
+    found = []
+    for spec in tf.nest.flatten(types):
+        found += [(0, spec.dtype)] + [(1, tf.int64)] * spec.ragged_rank
+    return found
 
 
 def _features(context, lists, spec):

@@ -191,12 +191,10 @@ def _shuffled(data, random, buffer):
 @functools.lru_cache(maxsize=64)
 def _parsed_batch(spec, max_frames):
     """A function from (paths, numbers, records, number of the monitor) to examples; an empty batch where one is bad."""
-    examples = functools.partial(_examples, spec=spec, max_frames=max_frames)
 
     @stream.traced(*stream.RECORDS, stream.MONITOR)
     def parse_batch(paths, indices, serialized, monitor):
-        nothing = (False, parsing.nothing(spec, max_frames), tf.zeros([len(FACTS)], tf.int64))
-        good, batch, facts = stream.attempt(examples, (serialized,), nothing)
+        good, batch, facts = _examples(serialized, spec, max_frames)
         tf.cond(
             good,
             lambda: True,
@@ -211,7 +209,7 @@ def _parsed_batch(spec, max_frames):
 def _examples(serialized, spec, max_frames):
     """(all records are good, a batch of the videos or of all their rated segments, counts as `FACTS`); an empty batch
     where they are not"""
-    parsed = parsing.fields(serialized, spec)
+    parsed = parsing.fields(serialized, spec, stream.attempt)
 
     def make():
         batch = parsing.segments(parsed, spec) if spec.segments else parsing.videos(parsed, spec, max_frames)

@@ -16,6 +16,12 @@ _READ_BUFFER = 1 << 20
 without_autograph = tf.autograph.experimental.do_not_convert
 MONITOR = tf.TensorSpec([], tf.int64)  # The number of a `PassMonitor`.
 RECORDS = tuple(tf.TensorSpec([None], dtype) for dtype in (tf.string, tf.int64, tf.string))  # Paths, numbers, bytes.
+# Some records of a file, none at its end: path, whether all of the file are known to be protocol buffers, number and
+# offset of the first, bytes of each.
+_CHUNK = (
+    *(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.bool, tf.int64, tf.int64)),
+    tf.TensorSpec([None], tf.string),
+)
 _MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
@@ -62,19 +68,22 @@ def numbered(paths: Sequence[str], monitor: PassMonitor, open_files: int) -> tf.
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
 
     def read_file(path):
-        return _numbered_file(path, tf.constant(monitor.number, tf.int64))
+        return _chunks(path, tf.constant(monitor.number, tf.int64))
+
+    def number(*chunk):
+        return _numbered_chunk(*chunk, tf.constant(monitor.number, tf.int64))
 
     data = tf.data.Dataset.from_tensor_slices(paths).with_options(_options())
     if open_files == 1:
-        return data.flat_map(read_file).unbatch()
-    return data.interleave(
-        read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE
-    ).unbatch()
+        data = data.flat_map(read_file)
+    else:
+        data = data.interleave(read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE)
+    return data.map(number).unbatch()
 
 
 @traced(tf.TensorSpec([], tf.string), MONITOR)
-def _numbered_file(path, monitor):
-    """A dataset of (paths, numbers, records) of a file, some records at a time."""
+def _chunks(path, monitor):
+    """A dataset of `_CHUNK` of a file."""
     opened = call_python("opened", monitor, [path], [2], tf.int64)
     known = call_python("is_well_formed", monitor, [path])
     # A reading error ends the file. Whether there was one shows in the bytes that were read, so an empty chunk
@@ -82,15 +91,23 @@ def _numbered_file(path, monitor):
     data = _of_layout(path, opened[0], opened[1]).ignore_errors().batch(CHUNK)
     data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
 
-    def number(place, chunk):
-        index, offset = place
-        count = tf.size(chunk, tf.int64)
+    # No more is done here than must be: at the start of each pass TensorFlow looks through it in a new thread, and
+    # searches all of its kernels for each kind of operation there. In the thread that iterates it has done so before.
+    def place(before, chunk):
+        index, offset = before
         size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
-        tf.cond(count == 0, lambda: call_python("closed", monitor, [path, index, offset]), lambda: False)
-        chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, monitor))
-        return (index + count, offset + size), (tf.fill([count], path), index + tf.range(count), chunk)
+        return (index + tf.size(chunk, tf.int64), offset + size), (path, known, index, offset, chunk)
 
-    return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), number)
+    return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), place)
+
+
+@traced(*_CHUNK, MONITOR)
+def _numbered_chunk(path, known, index, offset, chunk, monitor):
+    """(paths, numbers, records) of a chunk."""
+    count = tf.size(chunk, tf.int64)
+    tf.cond(count == 0, lambda: call_python("closed", monitor, [path, index, offset]), lambda: False)
+    chunk = tf.cond(known, lambda: chunk, lambda: _well_formed(path, chunk, monitor))
+    return tf.fill([count], path), index + tf.range(count), chunk
 
 
 def _of_layout(path, count, form):
@@ -145,15 +162,13 @@ def only_good(data: tf.data.Dataset, spec: RecordSpec, monitor: PassMonitor) -> 
 def _good_of_chunk(spec):
     """A function that leaves only records that can be read of (paths, numbers, records, number of the monitor)."""
 
-    def all_valid(serialized):
-        return parsing.fields(serialized, spec)["valid"]
-
     @traced(*RECORDS, MONITOR)
     def keep_good(paths, indices, serialized, monitor):
         def only_valid():
             keep = call_python("valid_records", monitor, [paths, indices, serialized], [None])
             return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
 
-        return tf.cond(attempt(all_valid, (serialized,), False), lambda: (paths, indices, serialized), only_valid)
+        valid = parsing.fields(serialized, spec, attempt)["valid"]
+        return tf.cond(valid, lambda: (paths, indices, serialized), only_valid)
 
     return keep_good
