@@ -17,6 +17,24 @@ from tests import backend, golden_data  # noqa: E402
 
 BFLOAT16_MATMUL = "import tensorflow as tf; x = tf.ones((4, 4), tf.bfloat16); x @ x"
 ROOT = Path(__file__).parent.parent
+# These take longest, much of it in processes of their own. They are begun first: no core idles while the last one ends.
+LONGEST = [
+    f"tests/{name}.py"
+    for name in (
+        "distribution/test_ray",
+        "training/test_resume",
+        "training/test_validation",
+        "serving/test_export",
+        "inference/test_pieces",
+        "models/test_keras_model",
+        "models/test_mod_golden",
+        "data/test_your_own_features",
+        "training/test_trainer",
+        "distribution/test_servers",
+        "inference/test_localizer",
+        "test_ids",
+    )
+]
 _SEEN = {}
 
 # Neither says something about the code: beside other processes an example takes as long as it takes.
@@ -28,8 +46,10 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_sessionstart(session):
     """Four devices for tests of placement; only possible before TensorFlow's first operation."""
-    # A process of pytest-xdist that only hands out the tests to others does without TensorFlow.
-    if not session.config.pluginmanager.hasplugin("dsession") and backend.name() == "tensorflow":
+    if session.config.pluginmanager.hasplugin("dsession"):
+        # This process of pytest-xdist hands out the tests, in the order in which they stand, and needs no TensorFlow.
+        session.config.option.loadscopereorder = False
+    elif backend.name() == "tensorflow":
         import tensorflow as tf
 
         tf.config.set_logical_device_configuration(
@@ -44,6 +64,11 @@ def pytest_ignore_collect(collection_path):
     path = collection_path.relative_to(ROOT).as_posix()
     below = path == "." or any(kept.startswith(f"{path}/") for kept in backend.ANY_BACKEND)
     return None if below or path.startswith(backend.ANY_BACKEND) else True
+
+
+def pytest_collection_modifyitems(items):
+    places = {path: place for place, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @functools.cache

@@ -60,8 +60,8 @@ class SignalledAt(RunCallback):
 @pytest.mark.parametrize(
     "case",
     [
-        dict(model=("branching=2",), name="mix_nextvlad_tiny", max_steps=9),
-        dict(name="dbof_tiny", max_steps=9),
+        dict(model=("branching=2",), name="mix_nextvlad_tiny", max_steps=7),
+        dict(name="dbof_tiny", max_steps=7),
         dict(phase="finetune", num_epochs=4),
     ],
     ids=["mixture", "dbof", "segments to the end of the epochs"],
