@@ -54,6 +54,27 @@ def test_a_malformed_line_is_named(tmp_path, line):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        *(b"a:05,7,1.0", b"a:5,007,1.0", b"a:5,7,1", b"a:5,7,1.00", b"a:5,7,+1.0", b"a:5,7,1e0", b" a:5,7,1.0"),
+        *(b'"a:5",7,1.0', b"b'a':5,7,1.0", b"a:5,7,1.0,,", b"a:5,7,1.0 \t\r", b"a:5 , 7,1.0"),
+    ],
+)
+def test_a_line_in_any_form_counts_as_a_plain_one(tmp_path, line):
+    (tmp_path / "labels.csv").write_bytes(b"a:5,7,0.0\na:5,3,0.0\n" + line + b"\na:x:5,7,1.0\n")
+    labels = read_cache(tmp_path / "labels.csv")
+    assert as_dict(labels) == {3: {b"a:5": False}, 7: {b"a:5": True, b"a:x:5": True}}
+    assert labels.contradicted == 1
+    with pytest.raises(UserError, match="line 1: expected a class from 0 to 6, got 7;"):
+        read_cache(tmp_path / "labels.csv", num_classes=7)
+
+
+def test_ratings_that_inference_does_not_list(tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b"".join(b"a:%d,7,1.0\n" % start for start in (0, 5, 7, 295, 299, 300, 7000)))
+    assert read_cache(tmp_path / "labels.csv").count_unlisted() == 4
+
+
+@pytest.mark.parametrize(
     "content, message",
     [(b"", "holds no rated segments"), (gzip.compress(TEXT * 100, mtime=0)[:60], "Cannot read .*labels.csv")],
     ids=["empty", "cut off"],

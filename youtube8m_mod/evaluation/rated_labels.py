@@ -1,8 +1,10 @@
 """The rated segments that a submission is scored against."""
 
+import collections
 import gzip
 import io
 import math
+import re
 import sys
 from collections.abc import ItemsView, Mapping
 from typing import TYPE_CHECKING
@@ -16,11 +18,13 @@ from youtube8m_mod.data.records import LAST_SEGMENT_START
 from youtube8m_mod.data.video_ids import text_of
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.evaluation.id_list import IdSet
-from youtube8m_mod.formats.lines import read_rows, shown
+from youtube8m_mod.formats.lines import read_lines, shown, split_cells
 
 if TYPE_CHECKING:
     from youtube8m_mod.data.records import RecordKeys
 
+# A line as `write_cache` writes it. Nearly all are, and one search takes less time than all that else is looked for.
+_PLAIN = re.compile(rb"([^\s,:\"']+:(?:0|[1-9][0-9]{0,8})),([0-9]{1,9}),([01])\.0\r?\n?")
 _RATED = {None: "not rated", True: "rated as positive", False: "rated as negative"}
 
 
@@ -79,8 +83,12 @@ class RatedLabels:
 
     def count_unlisted(self) -> int:
         """Ratings of segments that inference does not list: off the grid of 5 s, or behind the 300 s that are read."""
-        starts = (int(segment.rpartition(b":")[2]) for own in self._ratings.values() for segment in own)
-        return sum(bool(start % SEGMENT_FRAMES) or start > LAST_SEGMENT_START for start in starts)
+        starts = collections.Counter()
+        for own in self._ratings.values():
+            starts.update([segment.rpartition(b":")[2] for segment in own])
+        return sum(
+            count for start, count in starts.items() if int(start) % SEGMENT_FRAMES or int(start) > LAST_SEGMENT_START
+        )
 
     def write_cache(self, path: files.Path) -> None:
         """Writes lines `<id>,<class>,<score>`, sorted, as the starter code's label cache; gzip if the name ends in .gz.
@@ -104,31 +112,44 @@ def read_cache(path: files.Path, num_classes: int | None = None) -> RatedLabels:
     Args:
         num_classes: size of the vocabulary; None: any.
     """
-    ratings, contradicted = {}, 0
-    for number, cells in read_rows(path):
-        while len(cells) > 3 and not cells[-1]:  # Empty columns, as spreadsheets add them.
-            cells.pop()
-        try:
-            segment, class_id, score = cells
-            video_id, _, start = segment.rpartition(b":")
-            if segment[:2] == b"b'":
-                video_id = video_id[2:-1]
-            score = float(score)
-            if not (video_id and start.isdigit() and class_id.isdigit() and math.isfinite(score)):
-                raise ValueError
-        except ValueError:
+    ratings, contradicted, is_plain = {}, 0, _PLAIN.fullmatch
+    for number, line in read_lines(path):
+        if found := is_plain(line):
+            segment, class_id, score = found.groups()
+            class_id, positive = int(class_id), score == b"1"
+        elif (rating := _rating_of(line, f"{path}, line {number}")) is None:
+            continue
+        else:
+            segment, class_id, positive = rating
+        if num_classes is not None and class_id >= num_classes:
             raise UserError(
-                f'{path}, line {number}: expected <video id>:<start>,<class>,<score>, got "{shown(cells)}".'
-            ) from None
-        if num_classes is not None and int(class_id) >= num_classes:
-            raise UserError(
-                f"{path}, line {number}: expected a class from 0 to {num_classes - 1}, got {int(class_id)}; "
+                f"{path}, line {number}: expected a class from 0 to {num_classes - 1}, got {class_id}; "
                 "--num_classes gives the size of another vocabulary."
             )
-        contradicted += _rate(ratings, int(class_id), b"%s:%d" % (video_id, int(start)), score > 0)
+        contradicted += _rate(ratings, class_id, segment, positive)
     if not ratings:
         raise UserError(f"{path} holds no rated segments.")
     return RatedLabels(ratings, contradicted)
+
+
+def _rating_of(line, place):
+    """(segment, class, True where positive) of any line of a label cache; None: it is empty."""
+    cells = split_cells(line)
+    if not any(cells):
+        return None
+    while len(cells) > 3 and not cells[-1]:  # Empty columns, as spreadsheets add them.
+        cells.pop()
+    try:
+        segment, class_id, score = cells
+        video_id, _, start = segment.rpartition(b":")
+        if segment[:2] == b"b'":
+            video_id = video_id[2:-1]
+        score = float(score)
+        if not (video_id and start.isdigit() and class_id.isdigit() and math.isfinite(score)):
+            raise ValueError
+        return b"%s:%d" % (video_id, int(start)), int(class_id), score > 0
+    except ValueError:
+        raise UserError(f'{place}: expected <video id>:<start>,<class>,<score>, got "{shown(cells)}".') from None
 
 
 def read_records(

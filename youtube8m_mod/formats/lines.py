@@ -16,6 +16,7 @@ from youtube8m_mod.errors import UserError
 
 Seen = Callable[[int], None]  # Called with the bytes of a file that have been read, before each of its lines.
 
+_BUFFER = 1 << 16
 _QUOTED = re.compile(rb'[ \t]*"([^"]*(?:""[^"]*)*)"[ \t\r\n]*(?=,|\Z)')
 
 
@@ -30,9 +31,10 @@ def read_lines(path: files.Path, seen: Seen | None = None) -> Iterator[tuple[int
     with files.open_file(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        stream = gzip.GzipFile(fileobj=file) if packed else file
+        # GzipFile gives lines through Python's functions, a buffer around it in C.
+        stream = io.BufferedReader(gzip.GzipFile(fileobj=file), _BUFFER) if packed else file
         try:
-            head = stream.peek(1 << 16)
+            head = stream.peek(_BUFFER)
             if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 stream = io.BytesIO(stream.read().decode("utf-16").encode())
                 head = stream.getvalue()
