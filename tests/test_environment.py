@@ -161,3 +161,17 @@ def test_the_collector_is_not_called_for_every_few_objects(before, after):
         assert gc.get_threshold() == (after, 10, 10)
     finally:
         gc.set_threshold(*thresholds)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_leaves_what_is_imported_alone(enabled):
+    before = gc.isenabled()
+    try:
+        gc.enable() if enabled else gc.disable()
+        with pytest.raises(ImportError), environment._lasting_objects():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() is enabled and gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+        gc.enable() if before else gc.disable()

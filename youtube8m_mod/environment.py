@@ -46,7 +46,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             load = spec.loader.exec_module
 
             def exec_module(module):
-                with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))):
+                with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))), _lasting_objects():
                     load(module)
 
             spec.loader.exec_module = exec_module
@@ -56,6 +56,19 @@ class _Finder(importlib.abc.MetaPathFinder):
 def _hidden(level):
     """The severities that TF_CPP_MIN_LOG_LEVEL hides."""
     return _SEVERITIES[: int(level)] if level.isdecimal() else ""
+
+
+@contextlib.contextmanager
+def _lasting_objects():
+    """What is made here lasts: Python's collector looks for cycles in none of it, neither now nor at the end."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

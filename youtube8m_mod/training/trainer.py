@@ -20,20 +20,13 @@ from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.overrides import check_positive
 from youtube8m_mod.training import callbacks as run_callbacks
 from youtube8m_mod.training import checkpoint_store, checkpoints, examples
+from youtube8m_mod.training.graph_passes import few_passes
 from youtube8m_mod.training.history import Interval
 from youtube8m_mod.training.optimizer import optimizer_of
 from youtube8m_mod.training.run import Run
 from youtube8m_mod.training.tensorboard import TensorBoardDetails
 from youtube8m_mod.training.train_dir import note_start, prepare
 from youtube8m_mod.training.validation import KeepBest, Validation, ValidationOptions
-
-_IDLE_OPTIMIZERS = (
-    "layout_optimizer",
-    "loop_optimization",
-    "implementation_selector",
-    "shape_optimization",
-    "remapping",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +169,7 @@ class Trainer:
             Stopped: after SIGTERM or Ctrl-C, when the checkpoint is written.
         """
         started = time.monotonic()
-        with self.lock, _spared_optimizers(), contextlib.ExitStack() as stack:
+        with self.lock, few_passes(), contextlib.ExitStack() as stack:
             for callback in self._run_callbacks():
                 callback.trainer = self
                 stack.callback(callback.close)
@@ -275,18 +268,3 @@ class Trainer:
         elif self.options.eigenvalues:
             checkpoints.set_eigenvalues(self.model, self.options.eigenvalues)
         return checkpoint_store.new_state()
-
-
-@contextlib.contextmanager
-def _spared_optimizers():
-    """A scope without those of TensorFlow's optimisers of graphs that find next to nothing to do in a step.
-
-    They take a fifth of the time of a first step; one that the user has switched off stays off.
-    """
-    given = tf.config.optimizer.get_experimental_options()
-    spared = [name for name in _IDLE_OPTIMIZERS if given.get(name, True)]
-    tf.config.optimizer.set_experimental_options(dict.fromkeys(spared, False))
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options(dict.fromkeys(spared, True))  # By default they are on.
