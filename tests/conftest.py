@@ -25,13 +25,12 @@ LONGEST = [
         "training/test_resume",
         "training/test_validation",
         "serving/test_export",
-        "inference/test_pieces",
         "models/test_keras_model",
         "models/test_mod_golden",
         "data/test_your_own_features",
         "training/test_trainer",
         "distribution/test_servers",
-        "inference/test_localizer",
+        "models/test_traced_once",
         "test_ids",
     )
 ]

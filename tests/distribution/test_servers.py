@@ -91,7 +91,7 @@ def test_port_kept_to_loopback():
         keep_to_loopback(1)
 
 
-def test_subtrees_on_servers_that_another_scheduler_started(tmp_path):
+def test_subtrees_on_servers_that_another_scheduler_started(tmp_path, eager):
     servers, addresses = started_servers()
     try:
         run = subprocess.run(

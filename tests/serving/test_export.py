@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -31,10 +30,14 @@ NAMES = [f"name {number}" for number in range(20)]
 
 
 class Recorder(blessing.Recorder):
-    """Records more than an export does: single videos and batches of 32, of 1 to 310 frames."""
+    """Records more than an export does: single videos and batches of 32, of 1 to 310 frames.
+
+    Most of a batch have one of three lengths: videos of one length are answered together by the trained model.
+    """
 
     def requests(self):
-        many = self.random.permutation([1, 2, 5, 299, 300, 301, 310, *self.random.integers(1, 311, 25)])
+        lengths = self.random.integers(1, 311, 3)
+        many = self.random.permutation([1, 2, 5, 299, 300, 301, 310, *self.random.choice(lengths, 25)])
         assert len(many) == 32
         recorded = [request for lengths in ((1,), (310,), many) for request in self.videos(lengths)]
         return [
@@ -47,12 +50,31 @@ class Recorder(blessing.Recorder):
         ]
 
 
+# The client's script, which then says what its process has, and has not.
+WITNESS = f"""
+import json, os, runpy, sys
+runpy.run_path({blessing._CLIENT!r}, run_name="__main__")
+import tensorflow as tf
+try:
+    import youtube8m_mod.export
+    importable = True
+except ImportError:
+    importable = False
+with open(os.environ["WITNESSED"], "a") as file:
+    print(json.dumps([importable, len(tf.config.list_logical_devices())]), file=file)
+"""
+
+
 @pytest.fixture(scope="module")
-def exporting():
-    """Exports are blessed on the requests of `Recorder`."""
+def exporting(tmp_path_factory):
+    """Exports are blessed on the requests of `Recorder`; the file in which their processes tell of themselves."""
+    folder = tmp_path_factory.mktemp("exporting")
+    (folder / "client.py").write_text(WITNESS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "Recorder", Recorder)
-        yield
+        patch.setattr(blessing, "_CLIENT", str(folder / "client.py"))
+        patch.setenv("WITNESSED", str(folder / "witnessed"))
+        yield folder / "witnessed"
 
 
 @pytest.fixture
@@ -90,6 +112,12 @@ def leaf(tmp_path_factory, exporting):
     return path, model, wanted.save_model(model, path)
 
 
+@pytest.fixture(scope="module")
+def signatures(root):
+    """{name: function} of the exported root."""
+    return tf.saved_model.load(root[0]).signatures
+
+
 @pytest.mark.parametrize("exported", ("root", "leaf"))
 def test_served_in_a_process_without_package_and_devices(exported, request):
     """The export itself ran the requests of `Recorder` there."""
@@ -112,22 +140,9 @@ def test_a_relative_folder_is_found_in_a_fresh_process(tmp_path, monkeypatch):
     assert commands[0][2] == f"{tmp_path}/served/1"
 
 
-def test_no_package_and_no_other_device_is_needed(root):
-    script = """
-import sys
-sys.modules["youtube8m_mod"] = None
-import tensorflow as tf
-tf.config.set_visible_devices([], "GPU")
-model = tf.saved_model.load(sys.argv[1])
-answer = model.signatures["serving_default"](rgb_and_audio=tf.zeros([1, 3, 32]), num_frames=tf.constant([[3]]))
-print(len(tf.config.list_logical_devices()), list(answer), answer["predictions"].shape)
-try:
-    import youtube8m_mod.export
-except ImportError:
-    print("not importable")
-"""
-    done = subprocess.run([sys.executable, "-c", script, root[0]], capture_output=True, text=True, check=False)
-    assert done.stdout.split("\n") == ["1 ['predictions'] (1, 20)", "not importable", ""], done.stderr
+def test_no_package_and_no_other_device_is_needed(root, leaf, exporting):
+    """Both were served without."""
+    assert [json.loads(line) for line in exporting.read_text().splitlines()] == [[False, 1], [False, 1]]
 
 
 def test_signatures(leaf):
@@ -198,8 +213,8 @@ def test_devices_are_seen(root, tmp_path):
     assert not blessing.device_strings(root[0])
 
 
-def test_bad_records_are_refused_by_the_graph(root):
-    call = tf.saved_model.load(root[0]).signatures["serialized_examples"]
+def test_bad_records_are_refused_by_the_graph(signatures):
+    call = signatures["serialized_examples"]
     frames = np.zeros((2, 32), np.uint8)
     good = records.frame_level_record("abcd", [], {"rgb": frames[:, :24], "audio": frames[:, 24:]})
     short = records.frame_level_record("abcd", [], {"rgb": frames[:, :23], "audio": frames[:, 24:]})
@@ -239,8 +254,8 @@ def test_embeddings_that_differ_are_refused(in_process, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "segments"])
-def test_wrong_inputs_get_a_sentence(root, signature):
-    call = tf.saved_model.load(root[0]).signatures[signature]
+def test_wrong_inputs_get_a_sentence(signatures, signature):
+    call = signatures[signature]
     good = {"rgb_and_audio": [2, 7, 32], "num_frames": [[7], [3]]}
     for wrong in (
         {"rgb_and_audio": [7, 32]},
@@ -258,8 +273,8 @@ def test_wrong_inputs_get_a_sentence(root, signature):
             call(rgb_and_audio=tf.zeros(inputs["rgb_and_audio"]), num_frames=tf.constant(inputs["num_frames"]))
 
 
-def test_videos_that_a_server_batches_stay_apart(root):
-    call = tf.saved_model.load(root[0]).signatures["segments"]
+def test_videos_that_a_server_batches_stay_apart(signatures):
+    call = signatures["segments"]
     videos = tf.random.stateless_uniform([2, 12, 32], [0, 1], -2, 2)
     together = call(rgb_and_audio=videos, num_frames=tf.constant([[12], [6]]))
     assert together["start_times"].numpy().tolist() == [[0, 5, 10], [0, 5, -1]]
@@ -269,13 +284,12 @@ def test_videos_that_a_server_batches_stay_apart(root):
     assert not together["predictions"][1, 2].numpy().any()
 
 
-def test_floats_are_clipped_as_the_dataset_was(root):
-    path, model, _ = root
+def test_floats_are_clipped_as_the_dataset_was(root, signatures):
+    _, model, _ = root
     features = tf.constant(np.random.default_rng(3).normal(0, 2.5, (2, 6, 32)), tf.float32)
     clipped = tf.clip_by_value(features, *records.FLOAT_RANGE)
     as_bytes = tf.constant(records.quantize(features))
     counts = tf.constant([[6], [4]])
-    signatures = tf.saved_model.load(path).signatures
     for name in ("serving_default", "segments"):
         found = signatures[name](rgb_and_audio=features, num_frames=counts)["predictions"]
         expected = signatures[name](rgb_and_audio=clipped, num_frames=counts)["predictions"]
