@@ -88,11 +88,10 @@ def bfloat16():
 @pytest.fixture
 def eager():
     """Steps run operation by operation: for runs too short to earn a graph."""
-    import tensorflow as tf
+    from tests.eagerly import eagerly
 
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    with eagerly():
+        yield
 
 
 @pytest.fixture

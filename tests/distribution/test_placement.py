@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.distribution.placed_models import FOUR, Run, assert_close, batch
+from tests.eagerly import eagerly
 from youtube8m_mod.distribution import placement
 from youtube8m_mod.distribution.placement import DataParallelPlacement, Placement, make_placement
 from youtube8m_mod.errors import UserError
@@ -19,7 +20,8 @@ BATCHES = [batch(seed=seed) for seed in range(3)]
 def alone():
     """Losses and final state of three steps on one device."""
     run = Run()
-    return run.train(BATCHES), run.state()
+    with eagerly():
+        return run.train(BATCHES), run.state()
 
 
 def test_same_steps_as_on_one_device(alone):
