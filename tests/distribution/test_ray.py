@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests import command_line
+from tests.eagerly import eagerly
 from tests.training import tiny
 from youtube8m_mod.commands import finetune
 from youtube8m_mod.distribution import ray_cluster
@@ -182,7 +183,8 @@ class Pool(RayPool):
 
 
 def test_inference_gives_the_bytes_of_one_process_though_a_worker_is_killed(address, data, tmp_path, capfd):
-    tiny.trainer(data, tmp_path / "run", tiny.run(max_steps=1)).train()
+    with eagerly():
+        tiny.trainer(data, tmp_path / "run", tiny.run(max_steps=1)).train()
 
     def inference(folder):
         return Inference(

@@ -95,7 +95,7 @@ def test_it_needs_averages():
     assert phase_config("finetune", ["averaged_teacher=true", "ema_momentum=0.99"]).averaged_teacher
 
 
-def test_a_run_with_it_resumes_exactly(tmp_path):
+def test_a_run_with_it_resumes_exactly(tmp_path, eager):
     data = tiny.write_data(tmp_path / "data")
     fields = dict(averaged_teacher=True, ema_momentum=0.9, temperature=1)
     whole = tiny.trainer(data, tmp_path / "whole", tiny.run(max_steps=4, **fields))

@@ -62,7 +62,7 @@ class SignalledAt(RunCallback):
     [
         dict(model=("branching=2",), name="mix_nextvlad_tiny", max_steps=7),
         dict(name="dbof_tiny", max_steps=7),
-        dict(phase="finetune", num_epochs=4),
+        dict(phase="finetune", num_epochs=3),
     ],
     ids=["mixture", "dbof", "segments to the end of the epochs"],
 )
