@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from tests import golden_data
+from tests import command_line, golden_data
+from youtube8m_mod.commands import eval_map
 from youtube8m_mod.data import records
 
 SCRIPT = os.path.join(os.path.dirname(__file__), "..", "..", "eval_map.py")
@@ -87,19 +88,17 @@ def test_wrong_flags(arguments, message):
     assert message in run(*arguments, code=1).stderr
 
 
-def test_scores_video_predictions(tmp_path):
+def test_scores_video_predictions(tmp_path, capsys):
+    """In this process: one that needs TensorFlow takes seconds to start."""
     frames = {"rgb": np.zeros((1, 2), np.uint8)}
     records.write_shard(
         str(tmp_path / "x.tfrecord"),
         [records.frame_level_record("a", [1, 2], frames), records.video_level_record("b", [3], mean_rgb=[0.5])],
     )
     (tmp_path / "v.csv").write_text("VideoId,LabelConfidencePairs\na,1 0.9 5 0.8\nb,3 0.7\n")
-    done = run(
-        f"--video_predictions_file={tmp_path}/v.csv",
-        f"--eval_data_pattern={tmp_path}/*.tfrecord",
-        f"--output_file={tmp_path}/out.json",
-    )
+    flags = {"video_predictions_file": "v.csv", "eval_data_pattern": "*.tfrecord", "output_file": "out.json"}
+    assert not command_line.call(eval_map, [f"--{name}={tmp_path}/{value}" for name, value in flags.items()])
     scores = json.loads((tmp_path / "out.json").read_text())["videos"]
     assert scores["gap"] == pytest.approx((1 + 2 / 3) / 3)
     assert scores["hit_at_1"] == 1 and scores["perr"] == pytest.approx(3 / 4)
-    assert "gap" in done.stdout
+    assert "gap" in capsys.readouterr().out
