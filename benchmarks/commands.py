@@ -1,9 +1,9 @@
 """How long do whole commands take, and how much memory, timed from outside, in one checkout and in another?
 
-    python -m benchmarks.commands --checkouts=<old>,<new> [--rows=start,inference] [--repeats=5] [--quick]
+    python -m benchmarks.commands --checkouts=<old>,<new> [--rows=start,int8] [--videos=100] [--repeats=5] [--quick]
 
 * start: from the command `finetune.py` to the end of the first step, of `mod_nextvlad_tiny` and `mod_nextvlad`
-* inference: `nextvlad` at both levels on 1 and on 100 videos of 200 to 300 frames, and what that makes a second
+* inference: `nextvlad` at both levels on 1 and on `--videos` videos of 200 to 300 frames, and what that makes a second
 * int8: the same with 8-bit weights, which an earlier run converted, in the last checkout
 * demo: `python -m youtube8m_mod.demo`, once, in the last checkout
 * full: `mod_nextvlad` at both levels on 1 video, once; 16 GB of memory and 13 GB of disk
@@ -125,13 +125,14 @@ def main(argv):
     parser.add_argument("--checkouts", required=True, help="folders of checkouts, comma-separated")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--videos", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="once, tiny models, few videos, no demo")
     settings = parser.parse_args(argv)
     chosen = settings.rows.split(",")
     if unknown := [name for name in chosen if name not in ROWS]:
         raise UserError(f"--rows must be of {', '.join(ROWS)}, got {unknown[0]}.")
     models, full, repeats = ("mod_nextvlad_tiny", "mod_nextvlad"), "mod_nextvlad", settings.repeats
-    leaf, videos = "nextvlad", 100
+    leaf, videos = "nextvlad", settings.videos
     if settings.quick:
         models, full, repeats, leaf, videos = models[:1], "mod_nextvlad_tiny", 1, "nextvlad_tiny", 4
         chosen = [name for name in chosen if name != "demo"]

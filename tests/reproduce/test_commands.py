@@ -103,6 +103,18 @@ def test_bad_arguments(argv, message):
         command_line.call(__main__, argv)
 
 
+def test_names_are_those_of_the_commonest_classes_and_are_read_before_anything_is_trained(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(f"class {label}" for label in range(3862)))
+    assert __main__.read_names(str(path), 500) == {label: f"class {label}" for label in range(500)}
+    path.write_text("Index,Name\n3,three\n600,far\n")
+    assert __main__.read_names(str(path), 500) == {3: "three"}
+    path.write_text("one\ntwo\n")
+    with pytest.raises(UserError, match="names.txt must name the first 500 classes .* got 2 names"):
+        command_line.call(__main__, [f"--label_names={path}", f"--output_dir={tmp_path}/out"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_printed_commands_are_those_of_the_docs():
     with open("docs/full_scale.sh", encoding="utf-8") as file:
         assert file.read() == commands.full_scale() + "\n", (

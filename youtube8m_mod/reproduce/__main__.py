@@ -6,7 +6,7 @@ python -m youtube8m_mod.reproduce --scale=full --dry_run
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 
@@ -50,11 +50,12 @@ def main(_: list[str]) -> None:
         raise UserError(f'--seeds must be integers separated by commas, got "{",".join(FLAGS.seeds)}".') from None
     if min(seeds) < 0 or len({*seeds}) < len(seeds):
         raise UserError(f"--seeds must be different integers of at least 0, got {','.join(map(str, seeds))}.")
+    names = read_names(FLAGS.label_names, scale.num_classes) if FLAGS.label_names else None
     tasks = schedule.needed(trainings(), seeds)
     if FLAGS.dry_run:
         print("\n".join(f"{name}, seed {seed}" for name, seed in tasks))
         return
-    reproduce(scale, seeds, tasks)
+    reproduce(scale, seeds, tasks, names)
 
 
 def trainings() -> list[list[str]]:
@@ -72,9 +73,23 @@ def trainings() -> list[list[str]]:
     return groups
 
 
-def reproduce(scale: Scale, seeds: Sequence[int], tasks: Sequence[tuple[str, int]]) -> None:
-    """Trains and scores what is missing, then writes the report."""
+def read_names(path: str, num_classes: int) -> dict[int, str]:
+    """{class: name} of the miniature's classes, the first `num_classes` of the vocabulary that a file names."""
     from youtube8m_mod.formats.label_names import read_label_names
+
+    names = read_label_names(path)
+    if max(names, default=-1) + 1 < num_classes:
+        raise UserError(
+            f"--label_names: {path} must name the first {num_classes:,} classes of the vocabulary, those of the "
+            f"miniature, got {len(names):,} names."
+        )
+    return {label: name for label, name in names.items() if label < num_classes}
+
+
+def reproduce(
+    scale: Scale, seeds: Sequence[int], tasks: Sequence[tuple[str, int]], names: Mapping[int, str] | None
+) -> None:
+    """Trains and scores what is missing, then writes the report."""
     from youtube8m_mod.reproduce import data, report
     from youtube8m_mod.reproduce.place import Place
 
@@ -90,7 +105,6 @@ def reproduce(scale: Scale, seeds: Sequence[int], tasks: Sequence[tuple[str, int
             ray_schedule.run_all(place, tasks, results, FLAGS.jobs, FLAGS.ray_address)
         else:
             schedule.run_all(place, tasks, results, FLAGS.jobs or os.cpu_count() or 1)
-    names = read_label_names(FLAGS.label_names, scale.num_classes) if FLAGS.label_names else None
     print(report.write(place, results, seeds, names))
 
 
@@ -103,7 +117,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "bank_test", None, "Glob of such records to test on (default: the last sixth of those of --bank)."
     )
-    flags.DEFINE_string("label_names", None, "Names of the classes, one a line, for the timelines.")
+    flags.DEFINE_string("label_names", None, "Names of the classes, one a line or a table, for the timelines.")
     flags.DEFINE_list("seeds", None, "Seeds of data and training (default 0,1,2; with --quick 0).")
     flags.DEFINE_list("rows", None, f"Rows of the tables (default: all), among {', '.join(rows.ROWS)}.")
     flags.DEFINE_string("output_dir", "runs/reproduce", "Folder for results.json, report.html, trainings and data.")
