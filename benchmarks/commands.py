@@ -134,7 +134,7 @@ def main(argv):
     models, full, repeats = ("mod_nextvlad_tiny", "mod_nextvlad"), "mod_nextvlad", settings.repeats
     leaf, videos = "nextvlad", settings.videos
     if settings.quick:
-        models, full, repeats, leaf, videos = models[:1], "mod_nextvlad_tiny", 1, "nextvlad_tiny", 4
+        models, full, repeats, leaf, videos = models[:1], "mod_nextvlad_tiny", 1, "nextvlad_tiny", min(videos, 4)
         chosen = [name for name in chosen if name != "demo"]
     checkouts = [os.path.abspath(path) for path in settings.checkouts.split(",")]
     rows, notes = [], []

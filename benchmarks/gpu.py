@@ -186,7 +186,9 @@ def product_peak(precision, size):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny models, to see that it runs")
-    parser.add_argument("--case", type=int, action="append", help="number of a case (default: all)")
+    parser.add_argument(
+        "--case", type=int, action="append", choices=range(len(CASES)), help="number of a case (default: all)"
+    )
     arguments = parser.parse_args()
     if keras.backend.backend() != "jax":
         raise SystemExit(f"expected KERAS_BACKEND=jax, got {keras.backend.backend()}")
@@ -196,12 +198,11 @@ def main():
     print(f"{device.device_kind}, JAX {jax.__version__}, Keras {keras.__version__}")
     print("product of two matrices, TFLOP/s: " + ", ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()))
     rows = []
-    for number, case in enumerate(cases):
-        if arguments.case is None or number in arguments.case:
-            for precision in PRECISIONS:
-                rows.append(run_case(*case, precision, peaks, repeats))
-                print(json.dumps(rows[-1]), flush=True)
-                keras.backend.clear_session()
+    for case in cases if arguments.quick or not arguments.case else [CASES[number] for number in arguments.case]:
+        for precision in PRECISIONS:
+            rows.append(run_case(*case, precision, peaks, repeats))
+            print(json.dumps(rows[-1]), flush=True)
+            keras.backend.clear_session()
     print(format_table([{name: value for name, value in row.items() if name != "loss"} for row in rows]))
 
 

@@ -166,6 +166,7 @@ def test_the_collector_is_not_called_for_every_few_objects(before, after):
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_collector_leaves_what_is_imported_alone(enabled):
     before = gc.isenabled()
+    gc.unfreeze()
     try:
         gc.enable() if enabled else gc.disable()
         with pytest.raises(ImportError), environment._lasting_objects():
@@ -173,5 +174,4 @@ def test_the_collector_leaves_what_is_imported_alone(enabled):
             raise ImportError
         assert gc.isenabled() is enabled and gc.get_freeze_count()
     finally:
-        gc.unfreeze()
         gc.enable() if before else gc.disable()

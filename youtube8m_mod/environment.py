@@ -60,7 +60,7 @@ def _hidden(level):
 
 @contextlib.contextmanager
 def _lasting_objects():
-    """What is made here lasts: Python's collector looks for cycles in none of it, neither now nor at the end."""
+    """What is there at the end of the scope lasts: Python's collector looks for cycles in none of it, now or later."""
     enabled = gc.isenabled()
     gc.disable()
     try:

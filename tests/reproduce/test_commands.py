@@ -110,7 +110,7 @@ def test_names_are_those_of_the_commonest_classes_and_are_read_before_anything_i
     path.write_text("Index,Name\n3,three\n600,far\n")
     assert __main__.read_names(str(path), 500) == {3: "three"}
     path.write_text("one\ntwo\n")
-    with pytest.raises(UserError, match="names.txt must name the first 500 classes .* got 2 names"):
+    with pytest.raises(UserError, match="names.txt must name the first 500 classes .* got names up to class 1"):
         command_line.call(__main__, [f"--label_names={path}", f"--output_dir={tmp_path}/out"])
     assert not (tmp_path / "out").exists()
 

@@ -141,8 +141,9 @@ def test_a_relative_folder_is_found_in_a_fresh_process(tmp_path, monkeypatch):
 
 
 def test_no_package_and_no_other_device_is_needed(root, leaf, exporting):
-    """Both were served without."""
-    assert [json.loads(line) for line in exporting.read_text().splitlines()] == [[False, 1], [False, 1]]
+    """All exports of this file, these two among them, were served without."""
+    witnessed = [json.loads(line) for line in exporting.read_text().splitlines()]
+    assert len(witnessed) >= 2 and all(line == [False, 1] for line in witnessed)
 
 
 def test_signatures(leaf):

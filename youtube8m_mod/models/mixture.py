@@ -9,7 +9,6 @@ from keras import ops
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.logit_mixing import LogitMixing
 from youtube8m_mod.models.nextvlad import DBoFModel, NeXtVLADModel
-from youtube8m_mod.models.traced_once import TracedOnce
 from youtube8m_mod.tree import NodeOutput, Shape, Tensor
 
 
@@ -41,9 +40,6 @@ class Mixture(keras.layers.Layer):
         self.mixing.build(frames_shape)
 
     def call(self, frames: Tensor, num_frames: Tensor | None = None, training: bool | None = None) -> NodeOutput:
-        if training is True:
-            once = TracedOnce(self.nodes, lambda node, *inputs: node(*inputs, training=True))
-            return self.mix(frames, [once(index, frames, num_frames) for index in range(len(self.nodes))], training)
         return self.mix(frames, [node(frames, num_frames, training=training) for node in self.nodes], training)
 
     def mix(self, frames: Tensor, outputs: Sequence[NodeOutput], training: bool | None = None) -> NodeOutput:

@@ -81,7 +81,7 @@ def read_names(path: str, num_classes: int) -> dict[int, str]:
     if max(names, default=-1) + 1 < num_classes:
         raise UserError(
             f"--label_names: {path} must name the first {num_classes:,} classes of the vocabulary, those of the "
-            f"miniature, got {len(names):,} names."
+            f"miniature, got names up to class {max(names, default=-1)}."
         )
     return {label: name for label, name in names.items() if label < num_classes}
 
