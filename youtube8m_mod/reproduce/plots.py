@@ -92,6 +92,7 @@ def map_against_temperature(entries: Entries) -> "Figure | None":
 def map_against_parameters(entries: Entries) -> "Figure | None":
     """MAP against the number of parameters: here, and in the paper."""
     figure, (here, paper) = _panels(2, (10, 4.0))
+    points = {here: [], paper: []}  # (name, parameters, MAP) of each.
     names = (
         "nextvlad_scratch",
         "nextvlad",
@@ -111,13 +112,19 @@ def map_against_parameters(entries: Entries) -> "Figure | None":
         if found:
             own = entry["parameters"] / (1 if row.part == "root" else math.prod(TRAININGS[row.training].tree))
             here.errorbar(own, found.mean, found.std or 0, fmt="o", color=colour, capsize=3)
-            # Rows that lie close together have their names above and below.
-            offset = (5, -10 if name in ("nextvlad", "deep", "mix_T0") else 4)
-            here.annotate(name, (own, found.mean), xytext=offset, textcoords="offset points", fontsize=8)
+            points[here].append((name, own, found.mean))
         if row.paper:
             size = float(row.paper_parameters.rstrip("M")) * 1e6
             paper.plot(size, row.paper[0], "o", color=colour)
-            paper.annotate(name, (size, row.paper[0]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            points[paper].append((name, size, row.paper[0]))
+    for axes, own in points.items():
+        scores = [score for _, _, score in own]
+        near = (max(scores) - min(scores)) / 10 if scores else 0
+        for name, size, score in own:
+            # Names of rows that lie close together stand apart: the upper one's above its point, the others' below.
+            below = any(0 < other - score < near and 0.8 < size / beside < 1.25 for _, beside, other in own)
+            offset = (5, -10 if below else 4)
+            axes.annotate(name, (size, score), xytext=offset, textcoords="offset points", fontsize=8)
     for axes, title in ((here, "here: test MAP"), (paper, "the paper: private leaderboard")):
         axes.set_xscale("log")
         axes.margins(x=0.18)
