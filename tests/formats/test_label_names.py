@@ -49,6 +49,7 @@ def test_names_of_some_classes(tmp_path):
         ("Index,Name\n0,Game\n0,Car\n", "line 3: class 0 has a name already"),
         ("Index,Name\n0,Game\n1\n", 'line 3: expected a name in the column "name", got none'),
         ("Gam\xe9\n", "is not UTF-8 text"),
+        pytest.param("Index,Name\n0," + 200_000 * "x", "line 2, is no line of a table: field larger", id="no end"),
     ],
 )
 def test_names_that_are_refused(tmp_path, text, message):
@@ -74,7 +75,12 @@ def test_class_lists(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text, message", [("Index\n10\n", "line 2: expected a class from 0 to 9"), ("Index\n", "no class")]
+    "text, message",
+    [
+        ("Index\n10\n", "line 2: expected a class from 0 to 9"),
+        ("Index\n", "no class"),
+        pytest.param("Index\n" + 200_000 * "7", "ids.csv, line 2, is no line of a table: field larger", id="no end"),
+    ],
 )
 def test_class_lists_that_are_refused(tmp_path, text, message):
     (tmp_path / "ids.csv").write_text(text)

@@ -13,7 +13,7 @@ def read_class_ids(path: Path, num_classes: int) -> list[int]:
     quotes and the line ends of any system are passed over.
     """
     text = read_text(path)
-    rows, header = read_table(text)
+    rows, header = read_table(text, path)
     if header is not None and "index" in header:
         place = header.index("index")
         cells = [(number, row[place] if len(row) > place else "") for number, row in rows]

@@ -31,7 +31,7 @@ def read_label_names(path: Path, num_classes: int | None = None) -> dict[int, st
         UserError: naming the file, and the line where one is to blame.
     """
     text = read_text(path)
-    rows, header = read_table(text)
+    rows, header = read_table(text, path)
     if header is None or not (name_column := _column(header, _NAME_COLUMNS)):
         names = _lines(text)
         if num_classes is not None and len(names) != num_classes:
@@ -56,7 +56,7 @@ def read_label_names(path: Path, num_classes: int | None = None) -> dict[int, st
     return names
 
 
-def read_table(text: str) -> tuple[Iterator[tuple[int, list[str]]], list[str] | None]:
+def read_table(text: str, path: Path) -> tuple[Iterator[tuple[int, list[str]]], list[str] | None]:
     """(iterator of (line number, cells) of the rows, the header's cells in lower case); (empty, None) without a header.
 
     A header is a first line of several cells, or of one that is a known column's name.
@@ -72,16 +72,16 @@ def read_table(text: str) -> tuple[Iterator[tuple[int, list[str]]], list[str] | 
         return iter(()), None
     if not set(header) & {*_NAME_COLUMNS, *_INDEX_COLUMNS}:
         return iter(()), None
-    return _rows(reader), header
+    return _rows(reader, path), header
 
 
-def _rows(reader):
+def _rows(reader, path):
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
                 yield reader.line_num, row
     except csv.Error as error:
-        raise UserError(f"Line {reader.line_num} of the table is damaged: {error}.") from error
+        raise UserError(f"{path}, line {reader.line_num}, is no line of a table: {error}.") from error
 
 
 def _lines(text):
