@@ -8,7 +8,11 @@ import time
 
 def collection(hash_seed):
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "tests", "--collect-only", "-q", "-p", "no:cacheprovider"],
+        # Not in the order of a plugin that shuffles, where one is installed.
+        [
+            *(sys.executable, "-m", "pytest", "tests", "--collect-only", "-q"),
+            *("-p", "no:cacheprovider", "-p", "no:randomly"),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
