@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.eagerly import eagerly
 from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.data.records import frame_level_record, write_shard
@@ -94,8 +95,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
 
 def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path_factory, tmp_path, monkeypatch):
     data = tiny.write_data(tmp_path_factory.mktemp("data"))
-    tf.config.run_functions_eagerly(True)
-    try:
+    with eagerly():
         trainer = tiny.trainer(data, tmp_path, tiny.run(max_steps=4), checkpoint_steps=2)
         write, calls = tf.train.Checkpoint.write, []
 
@@ -108,8 +108,6 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path_factory, 
         monkeypatch.setattr(tf.train.Checkpoint, "write", second_write_fails)
         with pytest.raises(UserError, match="Cannot write the checkpoint .*-00000004: checkpoint; No space left"):
             trainer.train()
-    finally:
-        tf.config.run_functions_eagerly(False)
     assert checkpoint_store.steps(tmp_path) == [2] and not [name for name in os.listdir(tmp_path) if "partial" in name]
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.distribution.placed_models import Run, assert_close, batch
+from tests.eagerly import eagerly
 
 
 def calls(run):
@@ -60,9 +60,6 @@ def test_averages_and_random_states_are_each_subtrees_own():
 
 def test_eagerly_it_is_the_function_itself():
     run = Run(branching="2")
-    tf.config.run_functions_eagerly(True)
-    try:
+    with eagerly():
         eager = run.train([batch()])
-    finally:
-        tf.config.run_functions_eagerly(False)
     np.testing.assert_allclose(Run(branching="2").train([batch()]), eager, rtol=1e-5)

@@ -5,8 +5,8 @@ import zlib
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from tests.eagerly import eagerly
 from youtube8m_mod import files
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
@@ -39,10 +39,9 @@ def bank(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(bank):
     """(trainings, {arm: result}) of two arms, the first of them twice."""
-    tf.config.run_functions_eagerly(True)
-    trainings = Trainings(TINY, bank)
-    found = {name: trainings.run(arm, 3) for name, arm in (("a", "none"), ("b", "binary, 10"), ("again", "none"))}
-    tf.config.run_functions_eagerly(False)
+    with eagerly():
+        trainings = Trainings(TINY, bank)
+        found = {name: trainings.run(arm, 3) for name, arm in (("a", "none"), ("b", "binary, 10"), ("again", "none"))}
     return trainings, found
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.eagerly import eagerly
 from tests.training import tiny
 from youtube8m_mod import files
 from youtube8m_mod.data.records import ReaderSettings, RecordKeys
@@ -87,13 +88,10 @@ def test_another_process_trains_there(tmp_path, shards, monkeypatch):
 
 
 def test_the_lock_is_held_while_it_trains(tmp_path_factory, tmp_path):
-    tf.config.run_functions_eagerly(True)
-    try:
+    with eagerly():
         trainer = tiny.trainer(tiny.write_data(tmp_path_factory.mktemp("data")), tmp_path, tiny.run(max_steps=1))
         assert os.path.exists(tmp_path / NAME)
         trainer.train()
-    finally:
-        tf.config.run_functions_eagerly(False)
     assert not os.path.exists(tmp_path / NAME) and checkpoint_store.steps(tmp_path) == [1]
 
 
@@ -223,15 +221,12 @@ def test_training_on_a_remote_file_system(tmp_path_factory, tmp_path, scheme):
     for name in os.listdir(data):
         with open(f"{data}/{name}", "rb") as source, files.write_file(f"{remote}/data/{name}", "wb") as target:
             target.write(source.read())
-    tf.config.run_functions_eagerly(True)
-    try:
+    with eagerly():
         for steps in (2, 3):
             options = TrainingOptions(log_steps=1, checkpoint_steps=1, keep_checkpoints=2)
             trainer = Trainer(tiny.run(max_steps=steps), f"{remote}/run", f"{remote}/data/train-*.tfrecord", options)
             assert trainer.state["step"] == (0 if steps == 2 else 2)
             trainer.train()
-    finally:
-        tf.config.run_functions_eagerly(False)
     assert checkpoint_store.steps(f"{remote}/run") == [2, 3]
     assert len(files.read_text(f"{remote}/run/history.jsonl").splitlines()) == 3
     assert NAME not in files.list_dir(f"{remote}/run") and "events" in files.list_dir(f"{remote}/run")
