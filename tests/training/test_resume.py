@@ -164,7 +164,7 @@ def test_what_a_checkpoint_overwrites_is_not_drawn(data, tmp_path, eager, monkey
     def refuse(*args, **kwargs):
         raise AssertionError("a number was drawn")
 
-    monkeypatch.setattr("keras.src.initializers.random_initializers.random.truncated_normal", refuse)
+    monkeypatch.setattr("youtube8m_mod.layers.initializers._truncated_normal", refuse)
     with pytest.raises(AssertionError, match="a number was drawn"):
         tiny.trainer(data, tmp_path / "new", tiny.run(max_steps=1))
     resumed = tiny.trainer(data, tmp_path / "run", tiny.run(max_steps=2))
