@@ -148,7 +148,12 @@ class Int8Leaf:
     def __init__(self, content: bytes, rows: int, frames: int):
         self.rows, self.frames = rows, frames
         self._content = content  # The interpreter reads it where it lies.
-        self._run = interpreter(content).get_signature_runner("serving_default")
+        self._interpreter = interpreter(content)
+        # The runner of a signature would lay out the memory anew in each call: a sixteenth of the time.
+        self._interpreter.allocate_tensors()
+        signature = self._interpreter.get_signature_runner("serving_default")
+        self._inputs = {name: tensor["index"] for name, tensor in signature.get_input_details().items()}
+        self._logits = signature.get_output_details()["logits"]["index"]
 
     def __call__(self, inputs: Inputs) -> tuple[tf.Tensor, list[tf.Tensor]]:
         count, given = inputs.streams[0].shape[:2]
@@ -166,12 +171,12 @@ class Int8Leaf:
 
     def _call(self, arrays, rows):
         """The logits of at most `self.rows` examples, and of what fills them up."""
-        filled = {}
         for name, array in arrays.items():
             part = array[rows]
             missing = [(0, self.rows - len(part)), (0, self.frames - part.shape[1] if part.ndim > 1 else 0), (0, 0)]
-            filled[name] = np.pad(part, missing[: part.ndim])
-        return self._run(**filled)["logits"]
+            self._interpreter.set_tensor(self._inputs[name], np.pad(part, missing[: part.ndim]))
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._logits)
 
 
 def dynamic_range(function: tf.types.experimental.ConcreteFunction, module: tf.Module) -> bytes:
