@@ -36,3 +36,4 @@ def test_a_seed_gives_the_same_numbers():
     keras.utils.set_random_seed(1)
     first, second = slim_variance_scaling(), slim_variance_scaling()
     assert np.array_equal(first((4, 4)), first((4, 4))) and not np.array_equal(first((4, 4)), second((4, 4)))
+    assert slim_variance_scaling().clone()((4, 4)).shape == (4, 4)

@@ -20,13 +20,10 @@ _drawn = contextvars.ContextVar("drawn", default=True)
 class _VarianceScaling(keras.initializers.VarianceScaling):
     """Keras' initializer with numbers of NumPy, which cost half of TensorFlow's: a full model draws a billion."""
 
-    def __init__(self):
-        super().__init__(2 * 1.3 * _TRUNCATED_STDDEV**2, mode="fan_in", distribution="truncated_normal")
-
     def __call__(self, shape, dtype=None):
         if not _drawn.get():
             return ops.zeros(shape, dtype)
-        stddev = math.sqrt(1.3 * 2 / math.prod(shape[:-1]))
+        stddev = math.sqrt(self.scale / math.prod(shape[:-1])) / _TRUNCATED_STDDEV
         return ops.convert_to_tensor(_truncated_normal(shape, stddev, self.seed), dtype)
 
 
@@ -35,7 +32,7 @@ def slim_variance_scaling() -> keras.initializers.VarianceScaling:
 
     A seed gives the same numbers under every backend of Keras and on any number of cores.
     """
-    return _VarianceScaling()
+    return _VarianceScaling(2 * 1.3 * _TRUNCATED_STDDEV**2, mode="fan_in", distribution="truncated_normal")
 
 
 def _truncated_normal(shape, stddev, seed):
