@@ -101,9 +101,14 @@ def test_search_a_class_click_a_segment_read_its_value(opened):
     point_at(opened, 1, 0, rows=2, segments=3)
     wait(opened, lambda: "Guitar, 0–5 s" in text(opened, "#reading"))
     assert "✗ rated as absent" in text(opened, "#reading")
-    ActionChains(opened, duration=0).click().perform()
-    point = "return document.getElementById('chart').layout.shapes[0].x0"
-    assert wait(opened, lambda: opened.execute_script(point) == 0)
+
+    def chosen():
+        """Clicks, again where need be: on a busy machine the chart loses a click that comes too soon after a move."""
+        point_at(opened, 1, 0, rows=2, segments=3)
+        ActionChains(opened, duration=0).click().perform()
+        return opened.execute_script("return document.getElementById('chart').layout.shapes[0].x0") == 0
+
+    assert wait(opened, chosen)
 
 
 def test_keyboard_alone(opened):
