@@ -6,11 +6,12 @@ import zlib
 import numpy as np
 import pytest
 
+from tests.command_line import call
 from tests.eagerly import eagerly
 from youtube8m_mod import files
 from youtube8m_mod.data import records
 from youtube8m_mod.errors import UserError
-from youtube8m_mod.reproduce.distillation import comparison
+from youtube8m_mod.reproduce.distillation import __main__, comparison
 from youtube8m_mod.reproduce.distillation.arms import ARMS, MAIN, SIZES
 from youtube8m_mod.reproduce.distillation.training import Trainings, half_of
 
@@ -129,3 +130,11 @@ def test_results_of_another_recipe_are_refused(tmp_path):
         comparison.load(str(tmp_path), SIZES["full"])
     with pytest.raises(UserError, match="no finished training"):
         comparison.write(str(tmp_path / "empty"), SIZES["full"])
+
+
+def test_tables_of_what_is_there_need_no_records(tmp_path, capsys):
+    write(tmp_path, "none", 0, (0.5, 0.5))
+    call(__main__, ["--report_only", f"--output_dir={tmp_path}"])
+    assert "Best on validation: none." in capsys.readouterr().out
+    with pytest.raises(UserError, match="--bank must be given"):
+        call(__main__, [f"--output_dir={tmp_path}"])

@@ -32,6 +32,8 @@ def main(_: list[str]) -> None:
     except ValueError:
         raise UserError(f'--seeds must be integers separated by commas, got "{",".join(FLAGS.seeds)}".') from None
     if not FLAGS.report_only:
+        if not FLAGS.bank:
+            raise UserError("--bank must be given, or --report_only.")
         train(size, [(arm, seed) for seed in seeds for arm in arms])
     print(comparison.write(FLAGS.output_dir, size))
 
@@ -63,7 +65,7 @@ def path_of(size: Size, arm: str, seed: int) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("bank", None, "Glob of video-level TFRecords to train on.", required=True)
+    flags.DEFINE_string("bank", None, "Glob of video-level TFRecords to train on.")
     flags.DEFINE_string(
         "bank_test", None, "Glob of such records to score, a half for validation (default: the last sixth of --bank)."
     )
