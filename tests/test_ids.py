@@ -9,10 +9,7 @@ import time
 def collection(hash_seed):
     return subprocess.Popen(
         # Not in the order of a plugin that shuffles, where one is installed.
-        [
-            *(sys.executable, "-m", "pytest", "tests", "--collect-only", "-q"),
-            *("-p", "no:cacheprovider", "-p", "no:randomly"),
-        ],
+        [sys.executable, *"-m pytest tests --collect-only -q -p no:cacheprovider -p no:randomly".split()],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONHASHSEED": hash_seed},

@@ -103,7 +103,7 @@ def test_search_a_class_click_a_segment_read_its_value(opened):
     assert "✗ rated as absent" in text(opened, "#reading")
 
     def chosen():
-        """Clicks, again where need be: on a busy machine the chart loses a click that comes too soon after a move."""
+        """Points and clicks, again where need be: beside busy processes the chart has lost a click."""
         point_at(opened, 1, 0, rows=2, segments=3)
         ActionChains(opened, duration=0).click().perform()
         return opened.execute_script("return document.getElementById('chart').layout.shapes[0].x0") == 0

@@ -31,9 +31,9 @@ def main(_: list[str]) -> None:
         seeds = [int(seed) for seed in FLAGS.seeds]
     except ValueError:
         raise UserError(f'--seeds must be integers separated by commas, got "{",".join(FLAGS.seeds)}".') from None
+    if not (FLAGS.bank or FLAGS.report_only):
+        raise UserError("--bank must be given, or --report_only.")
     if not FLAGS.report_only:
-        if not FLAGS.bank:
-            raise UserError("--bank must be given, or --report_only.")
         train(size, [(arm, seed) for seed in seeds for arm in arms])
     print(comparison.write(FLAGS.output_dir, size))
 
