@@ -4,13 +4,13 @@ An affine map of columns is a pair (scale, shift), x -> x * scale + shift, in fl
 weights. Each takes the `Weights` below its own place in the tree.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod.aligned import aligned
 from youtube8m_mod.config import ModelConfig
 from youtube8m_mod.layers.batch_norm import EPSILON
 from youtube8m_mod.models.nextvlad import pooling_name
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from youtube8m_mod.inference.weights import Weights
 
 _BLOCK = 64  # Rows of a large kernel that are in float64 at a time: they stay in the cache.
-_ALIGNMENT = 64  # Bytes: what TensorFlow asks of memory that it takes over.
 
 
 class Inputs(NamedTuple):
@@ -243,23 +242,12 @@ def float64(weight: np.ndarray) -> np.ndarray:
 
 
 def make_variables(dtype: tf.DType, *values: np.ndarray) -> list[tf.Variable]:
-    return [_variable(dtype, _aligned(value.shape, value)) for value in values]
+    return [_variable(dtype, aligned(value.shape, value)) for value in values]
 
 
 def _variable(dtype, array):
-    """A variable that takes over the memory of an `_aligned` array: a copy of the largest would be held beside it."""
+    """A variable that takes over the memory of an `aligned` array: a copy of the largest would be held beside it."""
     return tf.Variable(tf.cast(tf.experimental.dlpack.from_dlpack(array.__dlpack__()), dtype), trainable=False)
-
-
-def _aligned(shape, value=None):
-    """A float32 array, not filled or a copy of `value`, in memory as TensorFlow wants it."""
-    size = math.prod(shape)
-    memory = np.empty(size + _ALIGNMENT // 4, np.float32)
-    start = -memory.ctypes.data % _ALIGNMENT // 4
-    array = memory[start : start + size].reshape(shape)
-    if value is not None:
-        array[...] = value
-    return array
 
 
 def norm_map(weights: "Weights", size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -282,7 +270,7 @@ def _large_dense(dtype, kernel, input_map, output_map):
     A block of rows at a time: the whole kernel in float64 would take the time and the memory.
     """
     scale, shift = output_map
-    folded, bias = _aligned(kernel.shape[::-1]), np.zeros(kernel.shape[1])
+    folded, bias = aligned(kernel.shape[::-1]), np.zeros(kernel.shape[1])
     for start in range(0, len(kernel), _BLOCK):
         rows = slice(start, start + _BLOCK)
         block, own_bias = dense(float64(kernel[rows]), 0.0, [part[rows] for part in input_map])

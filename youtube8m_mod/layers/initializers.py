@@ -10,10 +10,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from youtube8m_mod.aligned import aligned
+
 # Keras divides by the standard deviation of a normal truncated at two sigma; slim multiplies the variance by 1.3.
 _TRUNCATED_STDDEV = 0.87962566103423978
 _CHUNK = 1 << 20  # Numbers of one stream.
-_ALIGNMENT = 64  # Bytes. TensorFlow takes an array that begins at a multiple of it without a copy.
 _drawn = contextvars.ContextVar("drawn", default=True)
 
 
@@ -37,10 +38,9 @@ def slim_variance_scaling() -> keras.initializers.VarianceScaling:
 
 def _truncated_normal(shape, stddev, seed):
     """Float32 numbers of a normal distribution without those beyond two stddev; threads share the chunks."""
-    size = math.prod(shape)
-    memory = np.empty(size * 4 + _ALIGNMENT, np.uint8)
-    numbers = memory[-memory.ctypes.data % _ALIGNMENT :][: size * 4].view(np.float32)
-    chunks = [numbers[start : start + _CHUNK] for start in range(0, size, _CHUNK)]
+    weight = aligned(shape)
+    numbers = weight.reshape(-1)
+    chunks = [numbers[start : start + _CHUNK] for start in range(0, numbers.size, _CHUNK)]
 
     def draw(chunk, seed):
         stream = np.random.default_rng(seed)
@@ -54,7 +54,7 @@ def _truncated_normal(shape, stddev, seed):
     seeds = np.random.SeedSequence(seed).spawn(len(chunks))
     with concurrent.futures.ThreadPoolExecutor() as threads:
         list(threads.map(draw, chunks, seeds))
-    return numbers.reshape(shape)
+    return weight
 
 
 @contextlib.contextmanager
