@@ -1,5 +1,7 @@
 """The initial weights of the original's layers."""
 
+import statistics
+
 import keras
 import numpy as np
 import pytest
@@ -24,15 +26,26 @@ def test_slim_variance_scaling(shape):
     assert np.mean(np.abs(values) < stddev) == pytest.approx(0.7152, abs=0.01)  # 0.6827 of the 0.9545 within two.
 
 
+def test_values_are_as_likely_as_each_other():
+    """65,536 values, the medians of equal parts of the distribution: their quantiles are the normal's."""
+    values = _draw((1 << 11, 1 << 11))  # 64 of each on average.
+    levels, counts = np.unique(values, return_counts=True)
+    assert levels.size == 1 << 16 and counts.std() == pytest.approx(8, rel=0.02)  # As Poisson's.
+    normal = statistics.NormalDist(sigma=np.sqrt(1.3 * 2 / (1 << 11)))
+    shares = (np.arange(levels.size) + 0.5) / levels.size
+    expected = (np.vectorize(normal.cdf)(levels) - normal.cdf(-2 * normal.stdev)) / 0.9544997361036416
+    np.testing.assert_allclose(expected, shares, atol=1e-6)
+
+
 def test_a_seed_gives_the_same_numbers():
     """However many threads draw them; another seed, or another part of a large weight, gives others."""
     large = (3000, 1024)
     values = _draw(large)
     assert np.array_equal(values, _draw(large))
     assert not np.array_equal(values, _draw(large, seed=2))
-    assert np.unique(values[:64]).size > 0.95 * values[:64].size
-    parts = np.split(values.reshape(-1)[: 2 << 20], 2)
-    assert abs(np.corrcoef(parts)[0, 1]) < 0.01
+    numbers = values.reshape(-1)
+    for distance in (1, 4, 1 << 15, 1 << 20):  # 4 are of a word of 64 bits, 1 << 20 of a stream.
+        assert abs(np.corrcoef(numbers[:-distance], numbers[distance:])[0, 1]) < 0.01, distance
     keras.utils.set_random_seed(1)
     first, second = slim_variance_scaling(), slim_variance_scaling()
     assert np.array_equal(first((4, 4)), first((4, 4))) and not np.array_equal(first((4, 4)), second((4, 4)))
