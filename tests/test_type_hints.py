@@ -40,3 +40,15 @@ def test_every_public_function_has_hints(room):
 def test_one_without_is_found():
     (function,) = ast.parse("def add(first: int, second, *, third: int = 0): pass").body
     assert lacking(function) == ["second", "return"]
+
+
+def test_no_default_is_a_stream_of_the_import():
+    """`sys.stderr` as a default is whatever it was when the module was imported, and may be closed since."""
+
+    def streams(source):
+        functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+        defaults = [default for node in functions for default in (*node.args.defaults, *node.args.kw_defaults)]
+        return [text for text in map(ast.unparse, filter(None, defaults)) if text.startswith("sys.std")]
+
+    assert streams("def show(text, *, file=sys.stderr): pass") == ["sys.stderr"]
+    assert not {path.name: found for path in PACKAGE.rglob("*.py") if (found := streams(path.read_text("utf-8")))}

@@ -132,6 +132,11 @@ class PassMonitor:
         self.number = next(_NUMBERS)
         _MONITORS[self.number] = self
 
+    @property
+    def tensor(self) -> tf.Tensor:
+        """The number, for a graph."""
+        return tf.constant(self.number, tf.int64)
+
     def no_error(self) -> np.bool_:
         return np.bool_(self.error is None)
 

@@ -129,19 +129,15 @@ class Reader:
         data = stream.numbered(paths, monitor, 1 if random is None else _OPEN_FILES)
         if self.skip_bad_records:
             data = stream.only_good(data, self.spec, monitor)
-        parsed = _parsed_batch(self.spec.in_graph(), self.max_frames)
-
-        def parse_batch(*read):
-            return parsed(*read, tf.constant(monitor.number, tf.int64))
-
+        parsed = _parsed(self.spec.in_graph(), self.max_frames)
         if self.spec.segments:
-            data = data.batch(stream.CHUNK).map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+            data = parsed(data.batch(stream.CHUNK), monitor.tensor).unbatch()
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
         else:
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_RECORDS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
-            data = data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
+            data = parsed(data, monitor.tensor)
         # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
         # By this method TensorFlow holds the monitor, so that it is found when the `Batches` are gone.
         data = data.take_while(lambda batch: tf.ensure_shape(tf.numpy_function(monitor.no_error, [], tf.bool), []))
@@ -189,21 +185,25 @@ def _shuffled(data, random, buffer):
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed_batch(spec, max_frames):
-    """A function from (paths, numbers, records, number of the monitor) to examples; an empty batch where one is bad."""
+def _parsed(spec, max_frames):
+    """A stage from batches of records to examples; an empty batch where one is bad."""
 
-    @stream.traced(*stream.RECORDS, stream.MONITOR)
-    def parse_batch(paths, indices, serialized, monitor):
-        good, batch, facts = _examples(serialized, spec, max_frames)
-        tf.cond(
-            good,
-            lambda: True,
-            lambda: tf.reduce_all(stream.call_python("valid_records", monitor, [paths, indices, serialized], [None])),
-        )
-        tf.cond(tf.reduce_any(facts > 0), lambda: stream.call_python("found", monitor, [facts]), lambda: False)
-        return batch
+    @stream.stage(*stream.RECORDS)
+    def parsed(data, monitor):
+        def parse_batch(paths, indices, serialized):
+            good, batch, facts = _examples(serialized, spec, max_frames)
+            read = [paths, indices, serialized]
+            tf.cond(
+                good,
+                lambda: True,
+                lambda: tf.reduce_all(stream.call_python("valid_records", monitor, read, [None])),
+            )
+            tf.cond(tf.reduce_any(facts > 0), lambda: stream.call_python("found", monitor, [facts]), lambda: False)
+            return batch
 
-    return parse_batch
+        return data.map(parse_batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return parsed
 
 
 def _examples(serialized, spec, max_frames):

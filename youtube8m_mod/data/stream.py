@@ -15,13 +15,8 @@ _READ_BUFFER = 1 << 20
 # The graphs here are made of operations: AutoGraph would find nothing to convert, and look for it for a second.
 without_autograph = tf.autograph.experimental.do_not_convert
 MONITOR = tf.TensorSpec([], tf.int64)  # The number of a `PassMonitor`.
-RECORDS = tuple(tf.TensorSpec([None], dtype) for dtype in (tf.string, tf.int64, tf.string))  # Paths, numbers, bytes.
-# Some records of a file, none at its end: path, whether all of the file are known to be protocol buffers, number and
-# offset of the first, bytes of each.
-_CHUNK = (
-    *(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.bool, tf.int64, tf.int64)),
-    tf.TensorSpec([None], tf.string),
-)
+RECORD = tuple(tf.TensorSpec([], dtype) for dtype in (tf.string, tf.int64, tf.string))  # Path, number, bytes.
+RECORDS = tuple(tf.TensorSpec([None], spec.dtype) for spec in RECORD)
 _MALFORMED = b"\xff"  # Stands for a record that is no protocol buffer; it is none either, and harmless.
 
 
@@ -34,7 +29,7 @@ def traced(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Callable
     def decorate(function):
         @functools.cache
         def concrete():
-            return tf.function(function, autograph=False).get_concrete_function(*signature)
+            return tf.function(without_autograph(function), autograph=False).get_concrete_function(*signature)
 
         # Made outside of the graph and the device that happen to ask first; a concrete function is one even where
         # functions run eagerly.
@@ -44,6 +39,19 @@ def traced(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Callable
             return graph(*values)
 
         return call
+
+    return decorate
+
+
+def stage(*element: tf.TensorSpec) -> Callable[[Callable[..., tf.data.Dataset]], Callable[..., tf.data.Dataset]]:
+    """Decorates a function of a dataset of such elements and a monitor's number, which gives a dataset: `traced`."""
+
+    def decorate(function):
+        @traced(tf.TensorSpec([], tf.variant), MONITOR)
+        def of_variant(variant, monitor):
+            return function(tf.data.experimental.from_variant(variant, element), monitor)
+
+        return lambda data, monitor: of_variant(tf.data.experimental.to_variant(data), monitor)
 
     return decorate
 
@@ -63,27 +71,35 @@ def attempt(function: Callable[..., Any], values: tuple, otherwise: Any) -> Any:
     return data.concatenate(tf.data.Dataset.from_tensors(otherwise)).take(1).get_single_element()
 
 
-@without_autograph
 def numbered(paths: Sequence[str], monitor: PassMonitor, open_files: int) -> tf.data.Dataset:
     """(path, number of the record, serialized record) of all files, `open_files` of them at a time."""
-
-    def read_file(path):
-        return _chunks(path, tf.constant(monitor.number, tf.int64))
-
-    def number(*chunk):
-        return _numbered_chunk(*chunk, tf.constant(monitor.number, tf.int64))
-
-    data = tf.data.Dataset.from_tensor_slices(paths).with_options(_options())
-    if open_files == 1:
-        data = data.flat_map(read_file)
-    else:
-        data = data.interleave(read_file, cycle_length=min(open_files, len(paths)), num_parallel_calls=tf.data.AUTOTUNE)
-    return data.map(number).unbatch()
+    return _numbered(open_files)(tf.constant(paths), monitor.tensor)
 
 
-@traced(tf.TensorSpec([], tf.string), MONITOR)
+@functools.cache
+def _numbered(open_files):
+    @traced(tf.TensorSpec([None], tf.string), MONITOR)
+    def records(paths, monitor):
+        def read_file(path):
+            return _chunks(path, monitor)
+
+        def number(*chunk):
+            return _numbered_chunk(*chunk, monitor)
+
+        data = tf.data.Dataset.from_tensor_slices(paths).with_options(_options())
+        if open_files == 1:
+            data = data.flat_map(read_file)
+        else:
+            at_once = tf.minimum(tf.size(paths, tf.int64), open_files)
+            data = data.interleave(read_file, cycle_length=at_once, num_parallel_calls=tf.data.AUTOTUNE)
+        return data.map(number).unbatch()
+
+    return records
+
+
 def _chunks(path, monitor):
-    """A dataset of `_CHUNK` of a file."""
+    """A dataset of some records of a file at a time, none at its end: path, whether all of the file are known to be
+    protocol buffers, number and offset of the first, bytes of each."""
     opened = call_python("opened", monitor, [path], [2], tf.int64)
     known = call_python("is_well_formed", monitor, [path])
     # A reading error ends the file. Whether there was one shows in the bytes that were read, so an empty chunk
@@ -101,7 +117,6 @@ def _chunks(path, monitor):
     return data.scan((tf.constant(0, tf.int64), tf.constant(0, tf.int64)), place)
 
 
-@traced(*_CHUNK, MONITOR)
 def _numbered_chunk(path, known, index, offset, chunk, monitor):
     """(paths, numbers, records) of a chunk."""
     count = tf.size(chunk, tf.int64)
@@ -147,28 +162,23 @@ def _well_formed(path, serialized, monitor):
     return tf.cond(tf.reduce_all(good), lambda: serialized, lambda: tf.where(good, serialized, _MALFORMED))
 
 
-@without_autograph
 def only_good(data: tf.data.Dataset, spec: RecordSpec, monitor: PassMonitor) -> tf.data.Dataset:
     """The records of a `numbered` stream that can be read; the others are reported to the monitor."""
-    good_of_chunk = _good_of_chunk(spec.in_graph())
-
-    def keep_good(*records):
-        return good_of_chunk(*records, tf.constant(monitor.number, tf.int64))
-
-    return data.batch(CHUNK).map(keep_good, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+    return _only_good(spec.in_graph())(data, monitor.tensor)
 
 
 @functools.lru_cache(maxsize=64)
-def _good_of_chunk(spec):
-    """A function that leaves only records that can be read of (paths, numbers, records, number of the monitor)."""
+def _only_good(spec):
+    @stage(*RECORD)
+    def good(data, monitor):
+        def keep_good(paths, indices, serialized):
+            def only_valid():
+                keep = call_python("valid_records", monitor, [paths, indices, serialized], [None])
+                return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
 
-    @traced(*RECORDS, MONITOR)
-    def keep_good(paths, indices, serialized, monitor):
-        def only_valid():
-            keep = call_python("valid_records", monitor, [paths, indices, serialized], [None])
-            return tuple(tf.boolean_mask(values, keep) for values in (paths, indices, serialized))
+            valid = parsing.fields(serialized, spec, attempt)["valid"]
+            return tf.cond(valid, lambda: (paths, indices, serialized), only_valid)
 
-        valid = parsing.fields(serialized, spec, attempt)["valid"]
-        return tf.cond(valid, lambda: (paths, indices, serialized), only_valid)
+        return data.batch(CHUNK).map(keep_good, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
 
-    return keep_good
+    return good

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -31,7 +30,7 @@ def join_files(
     top_k: int = 1000,
     segment_max_pred: int = 100_000,
     report_file: str | None = None,
-    file: TextIO = sys.stdout,
+    file: TextIO | None = None,
 ) -> dict[str, Any]:
     """Joins prediction files or submissions, and prints what each member brings.
 
@@ -44,7 +43,7 @@ def join_files(
         top_k: classes of a line of predictions.
         segment_max_pred: segments of a submission's list.
         report_file: path of the JSON report; None: `output_file` with the ending .json.
-        file: where tables go.
+        file: where tables go; None: standard output.
 
     Returns:
         the report, a JSON-able dict.

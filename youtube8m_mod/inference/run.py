@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -210,12 +210,12 @@ def _check_nodes(members, of_videos, scores_segments):
         member.check_node()
 
 
-def report_counts(counts: Mapping[str, float], file: TextIO = sys.stderr) -> None:
+def report_counts(counts: Mapping[str, float]) -> None:
     """Prints what a run did: videos, segments, seconds."""
     rate = max(counts["segments"], counts["videos"]) / max(counts["seconds"], 1e-9)
     again = f"; {counts['files_done_again']:,} files done again" if counts.get("files_done_again") else ""
     print(
         f"{counts['videos']:,} videos, {counts['segments']:,} segments in {counts['seconds']:.1f} s "
         f"({rate:,.0f} a second){again}",
-        file=file,
+        file=sys.stderr,
     )
