@@ -54,6 +54,7 @@ def pytest_sessionstart(session):
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
         )
+        environment.start()
 
 
 def pytest_ignore_collect(collection_path):

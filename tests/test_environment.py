@@ -175,3 +175,42 @@ def test_the_collector_leaves_what_is_imported_alone(enabled):
         assert gc.isenabled() is enabled and gc.get_freeze_count()
     finally:
         gc.enable() if before else gc.disable()
+
+
+@pytest.mark.parametrize("chosen", [None, False, True])
+def test_functions_of_datasets_are_not_optimised(monkeypatch, chosen):
+    """By the options of TensorFlow's first operation. Those of all else are as the user has them."""
+    import tensorflow as tf
+
+    name, found = "disable_meta_optimizer", []
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: found.append(options().get(name)))
+    options = tf.config.optimizer.get_experimental_options
+    before = options().get(name, False)
+    try:
+        if chosen is not None:
+            tf.config.optimizer.set_experimental_options({name: chosen})
+        monkeypatch.setattr(environment, "_process", {"prepared": False, "started": False})
+        environment.start()  # Somebody else's process is left alone.
+        assert not found
+        environment.prepare()
+        for _ in range(2):
+            environment.start()
+        assert found == [True] and bool(options().get(name)) is bool(chosen)
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
+
+
+def test_functions_are_optimised_as_ever():
+    """Of a product by one nothing is left in the graph that runs."""
+    import tensorflow as tf
+    from tensorflow.python.eager import context  # Where the graphs that ran are kept.
+
+    function = tf.function(lambda x: tf.identity(x * tf.ones([3])), autograph=False)
+    context.enable_run_metadata()
+    try:
+        function(tf.constant([1.0, 2, 3]))
+        graphs = context.export_run_metadata().function_graphs
+    finally:
+        context.disable_run_metadata()
+    kinds = {node.op for graph in graphs for partition in graph.partition_graphs for node in partition.node}
+    assert kinds and "Mul" not in kinds, kinds

@@ -1,4 +1,4 @@
-"""What the process of a command needs before it imports TensorFlow: `prepare`.
+"""What the process of a command needs before it imports TensorFlow, `prepare`, and where it begins to use it, `start`.
 
 TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log, but not the lines that its libraries write while they are loaded
 (that no GPU was found, that oneDNN is on): those reach stderr whatever the variable says. They are filtered here, by
@@ -20,12 +20,14 @@ _BANNER = b"WARNING: All log messages before absl::InitializeLog() is called are
 _SEVERITIES = "IWE"  # F, what ends the process, is never hidden.
 _SECONDS = 10
 _YOUNG_OBJECTS = 50_000
+_process = {"prepared": False, "started": False}
 
 
 def prepare() -> None:
     """Call it before TensorFlow is imported; what the user has set in the environment stays as it is."""
     from youtube8m_mod import processor  # Not above: this file also runs by itself.
 
+    _process["prepared"] = True
     # Python's collector looks for cycles after every 700 objects: a tenth of the time in which TensorFlow is imported
     # and a graph of a hundred thousand lasting objects is made.
     if 0 < gc.get_threshold()[0] < _YOUNG_OBJECTS:
@@ -35,6 +37,26 @@ def prepare() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "tensorflow" not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def start() -> None:
+    """TensorFlow's first operation, in the process of a command; call it where the devices are set.
+
+    By the options of that moment, whatever is set later, TensorFlow optimises the functions of datasets. It does so at
+    the start of each pass over the data, which takes longer than reading some small files, and makes nothing faster
+    here: the option is off for that moment. All other functions are optimised as ever.
+    """
+    if not _process["prepared"] or _process["started"]:
+        return
+    import tensorflow as tf
+
+    _process["started"] = True
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        tf.config.list_logical_devices()
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from youtube8m_mod import environment
 from youtube8m_mod.config import SEGMENT_FRAMES, ModelConfig
 from youtube8m_mod.data import parsing, records, shards, stream
 from youtube8m_mod.data.pass_monitor import FACTS, Counts, PassMonitor
@@ -76,6 +77,7 @@ class Reader:
     ):
         if not 0 <= max_bad_share <= 1:
             raise UserError(f"max_bad_share must be from 0 to 1, got {max_bad_share}.")
+        environment.start()
         self.paths = shards.list_shards(data_pattern, num_shards, shard_index)
         self.spec = detect(self.paths, config, segments, skip_bad_records, settings, needs_ids=not training)
         self.training = training

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from youtube8m_mod import environment
 from youtube8m_mod.errors import UserError
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ def split_devices(
 
 def available_devices() -> list[str]:
     """Names of all devices: "GPU:0" on this machine, "worker:1/GPU:0" on the machine of a worker."""
+    environment.start()
     return [
         device_name(device.name) for device in tf.config.list_logical_devices() if device.device_type in ("CPU", "GPU")
     ]
