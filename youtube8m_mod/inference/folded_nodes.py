@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from youtube8m_mod.aligned import aligned
 from youtube8m_mod.config import ModelConfig
+from youtube8m_mod.inference.aligned import aligned
 from youtube8m_mod.layers.batch_norm import EPSILON
 from youtube8m_mod.models.nextvlad import pooling_name
 
