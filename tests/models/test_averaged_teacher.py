@@ -51,9 +51,11 @@ def test_what_is_taught_is_what_the_average_says(trained):
     _, teacher, (terms, _, output) = trained
     expected = losses.tree_losses(output, np.zeros((4, CONFIG.num_classes)), None, RECIPE, teacher=teacher)
     own = losses.tree_losses(output, np.zeros((4, CONFIG.num_classes)), None, RECIPE)
-    for name in ("kl/0", "kl/1", "kl/0/1", "kl/1/0"):
-        assert float(terms[name]) == pytest.approx(float(expected[name]), rel=1e-4, abs=1e-6)
-        assert float(terms[name]) != pytest.approx(float(own[name]), rel=1e-2)
+    names = ("kl/0", "kl/1", "kl/0/1", "kl/1/0")
+    taught, expected, own = (np.array([float(found[name]) for name in names]) for found in (terms, expected, own))
+    np.testing.assert_allclose(taught, expected, rtol=1e-4, atol=1e-6)
+    # Of a single term, the weights of a machine may happen to say the same as their averages.
+    assert np.abs(taught - own).sum() > 0.01 * own.sum()
 
 
 def test_the_child_that_is_left_out_is_the_averaged_one(trained):
