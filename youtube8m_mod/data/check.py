@@ -30,8 +30,6 @@ def check(pattern: str, config: ModelConfig, settings: records.ReaderSettings | 
     Raises:
         UserError: where files cannot be opened, or the first records do not show what they are.
     """
-    import tensorflow as tf
-
     from youtube8m_mod.data import feature_statistics, stream
     from youtube8m_mod.data.pass_monitor import PassMonitor
     from youtube8m_mod.data.reader import Reader
@@ -43,8 +41,7 @@ def check(pattern: str, config: ModelConfig, settings: records.ReaderSettings | 
     spec = dataclasses.replace(reader.spec, clip=False)  # Floats as they are stored.
     monitor = PassMonitor(spec, skip_bad=True, max_bad_share=1, kept=_KEPT)
     data = stream.only_good(stream.numbered(reader.paths, monitor, _OPEN_FILES), spec, monitor).batch(_BATCH)
-    measures = stream.without_autograph(_measures_of(spec.in_graph()))
-    data = data.map(measures, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    data = _measured(spec.in_graph())(data, monitor).prefetch(2)
     features = [np.zeros((size + 1, 5)) for size in spec.sizes]
     found, classes, rated = [], np.zeros(spec.num_classes, np.int64), np.zeros(spec.num_classes, np.int64)
     file_numbers = {path.encode(): i for i, path in enumerate(reader.paths)}
@@ -79,11 +76,17 @@ def check(pattern: str, config: ModelConfig, settings: records.ReaderSettings | 
 
 
 @functools.lru_cache(maxsize=16)
-def _measures_of(spec):
-    """`_measures` of such records, its graph made once."""
+def _measured(spec):
+    """A stage from batches of such records to their `_measures`."""
+    import tensorflow as tf
+
     from youtube8m_mod.data import stream
 
-    return stream.traced(*stream.RECORDS)(functools.partial(_measures, spec=spec))
+    @stream.stage(*stream.RECORDS)
+    def measured(data, monitor):
+        return data.map(functools.partial(_measures, spec=spec), num_parallel_calls=tf.data.AUTOTUNE)
+
+    return measured
 
 
 def _measures(paths, indices, serialized, spec):

@@ -133,13 +133,13 @@ class Reader:
             data = stream.only_good(data, self.spec, monitor)
         parsed = _parsed(self.spec.in_graph(), self.max_frames)
         if self.spec.segments:
-            data = parsed(data.batch(stream.CHUNK), monitor.tensor).unbatch()
+            data = parsed(data.batch(stream.CHUNK), monitor).unbatch()
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_SEGMENTS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
         else:
             data = _shuffled(data, random, shuffle_buffer or _SHUFFLED_RECORDS)
             data = data.skip(skip_batches * batch_size).batch(batch_size, drop_remainder)
-            data = parsed(data, monitor.tensor)
+            data = parsed(data, monitor)
         # What is bad makes the pass end, not the graph raise: TensorFlow would print a traceback.
         # By this method TensorFlow holds the monitor, so that it is found when the `Batches` are gone.
         data = data.take_while(lambda batch: tf.ensure_shape(tf.numpy_function(monitor.no_error, [], tf.bool), []))

@@ -44,14 +44,17 @@ def traced(*signature: tf.TensorSpec) -> Callable[[Callable[..., Any]], Callable
 
 
 def stage(*element: tf.TensorSpec) -> Callable[[Callable[..., tf.data.Dataset]], Callable[..., tf.data.Dataset]]:
-    """Decorates a function of a dataset of such elements and a monitor's number, which gives a dataset: `traced`."""
+    """Decorates a function of a dataset of such elements and a monitor's number, which gives a dataset: `traced`.
+
+    It is called with a dataset and a `PassMonitor`.
+    """
 
     def decorate(function):
         @traced(tf.TensorSpec([], tf.variant), MONITOR)
         def of_variant(variant, monitor):
             return function(tf.data.experimental.from_variant(variant, element), monitor)
 
-        return lambda data, monitor: of_variant(tf.data.experimental.to_variant(data), monitor)
+        return lambda data, monitor: of_variant(tf.data.experimental.to_variant(data), monitor.tensor)
 
     return decorate
 
@@ -164,7 +167,7 @@ def _well_formed(path, serialized, monitor):
 
 def only_good(data: tf.data.Dataset, spec: RecordSpec, monitor: PassMonitor) -> tf.data.Dataset:
     """The records of a `numbered` stream that can be read; the others are reported to the monitor."""
-    return _only_good(spec.in_graph())(data, monitor.tensor)
+    return _only_good(spec.in_graph())(data, monitor)
 
 
 @functools.lru_cache(maxsize=64)
