@@ -44,13 +44,17 @@ hypothesis.settings.load_profile("any machine")
 
 
 def pytest_sessionstart(session):
-    """Four devices for tests of placement; only possible before TensorFlow's first operation."""
+    """Four devices for tests of placement, only possible before TensorFlow's first operation, and kernels that last."""
     if session.config.pluginmanager.hasplugin("dsession"):
         # This process of pytest-xdist hands out the tests, in the order in which they stand, and needs no TensorFlow.
         session.config.option.loadscopereorder = False
     elif backend.name() == "tensorflow":
         import tensorflow as tf
+        from tensorflow.python import pywrap_tfe
 
+        # Whenever a seed is set, TensorFlow throws away what it made of every operation so far, and a fifth of the
+        # tests' time went into making it again. Only its stateful random operations need that, which nothing here has.
+        pywrap_tfe.TFE_ContextClearCaches = lambda context: None
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
         )
