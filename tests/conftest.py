@@ -133,6 +133,15 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """What a test leaves in cycles goes before the next: iterators of Keras' `fit` among it.
+
+    They have TensorFlow's tuner, whose end may take as long as the iterator was there: a minute, if nobody collects it.
+    """
+    gc.collect(1)
+
+
 def pytest_sessionfinish(session):
     """A worker process hands what it saw to the process that prints."""
     if hasattr(session.config, "workeroutput"):

@@ -59,6 +59,19 @@ def stage(*element: tf.TensorSpec) -> Callable[[Callable[..., tf.data.Dataset]],
     return decorate
 
 
+def options() -> tf.data.Options:
+    """Options of every dataset: set where it begins, they hold for all that is made of it."""
+    chosen = tf.data.Options()
+    chosen.deterministic = True
+    # AUTOTUNE then means a call a core, at most 16, from the start. With the tuner the end of a pass at times waits for
+    # its next round, which is the later the longer the pass was: 0.6 s after one of 0.7 s, at most a minute.
+    chosen.autotune.enabled = False
+    # These find nothing to rewrite here, and look for it for a sixth of the time that a pass takes to start.
+    chosen.experimental_optimization.apply_default_optimizations = False
+    chosen.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return chosen
+
+
 def call_python(
     method: str, monitor: tf.Tensor, values: Sequence[Any], shape: Sequence[int | None] = (), dtype: tf.DType = tf.bool
 ) -> tf.Tensor:
@@ -89,7 +102,7 @@ def _numbered(open_files):
         def number(*chunk):
             return _numbered_chunk(*chunk, monitor)
 
-        data = tf.data.Dataset.from_tensor_slices(paths).with_options(_options())
+        data = tf.data.Dataset.from_tensor_slices(paths).with_options(options())
         if open_files == 1:
             data = data.flat_map(read_file)
         else:
@@ -143,20 +156,7 @@ def file_records(path: str) -> tuple[tf.data.Dataset, int]:
         data = tf.data.Dataset.from_tensors(path).map(tf.io.read_file)
     else:
         data = tf.data.TFRecordDataset(path, shards.COMPRESSION[layout.form], _READ_BUFFER).take(layout.count)
-    return data.ignore_errors(), layout.size
-
-
-def _options():
-    """Options of the stream, and by that of every dataset made of it."""
-    options = tf.data.Options()
-    options.deterministic = True
-    # AUTOTUNE then means a call a core, at most 16, from the start. With the tuner the end of a pass at times waits for
-    # its next round, which is the later the longer the pass was: 0.6 s after one of 0.7 s.
-    options.autotune.enabled = False
-    # These find nothing to rewrite here, and look for it for a sixth of the time that a pass takes to start.
-    options.experimental_optimization.apply_default_optimizations = False
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return options
+    return data.ignore_errors().with_options(options()), layout.size
 
 
 def _well_formed(path, serialized, monitor):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from youtube8m_mod import config, files
-from youtube8m_mod.data import records
+from youtube8m_mod.data import records, stream
 from youtube8m_mod.data.pass_monitor import Counts
 from youtube8m_mod.data.reader import Reader
 from youtube8m_mod.errors import UserError
@@ -120,7 +120,8 @@ class MemoryReader:
         if seed is not None:
             order = np.random.default_rng([seed, epoch]).permutation(self.size)
         data = tf.data.Dataset.from_tensor_slices(order[skip_batches * batch_size :]).batch(batch_size)
-        return _Pass(data.map(lambda index: {name: tf.gather(values, index) for name, values in self.tensors.items()}))
+        data = data.map(lambda index: {name: tf.gather(values, index) for name, values in self.tensors.items()})
+        return _Pass(data.with_options(stream.options()))
 
 
 class _Pass:
@@ -147,7 +148,7 @@ def gap_patterns(bank: str, bank_test: str | None, records_wanted: int, seed: in
     train = [path for path in train if path not in test]
     if not train or not test:
         raise UserError(f'--bank: "{bank}" must match two files at least, one to train on and one to test on.')
-    first = max(1, sum(1 for _ in tf.data.TFRecordDataset(train[0])))
+    first = max(1, sum(1 for _ in stream.file_records(train[0])[0]))
     count = min(-(-records_wanted // first), len(train))
     chosen = itertools.islice(itertools.cycle(train), seed * count % len(train), None)
     return ",".join(sorted(itertools.islice(chosen, count))), ",".join(test)
