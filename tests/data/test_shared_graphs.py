@@ -60,5 +60,5 @@ def test_a_dataset_is_read_when_its_batches_are_gone_and_after_a_cleared_session
     read, ended = (len([*dataset]) for dataset in datasets)
     assert (
         read == 6 and ended <= 1
-    )  # The second ends where a record is bad, or when that is found, which may be sooner.
+    )  # The second ends at a bad record, or as soon as that is found.
     assert len(ids_of(Reader(paths[0], CONFIG).read(4))) == 6
