@@ -58,7 +58,5 @@ def test_a_dataset_is_read_when_its_batches_are_gone_and_after_a_cleared_session
     datasets = [Reader(path, CONFIG).read(1).dataset for path in paths]
     keras.utils.clear_session()
     read, ended = (len([*dataset]) for dataset in datasets)
-    assert (
-        read == 6 and ended <= 1
-    )  # The second ends at a bad record, or as soon as that is found.
+    assert read == 6 and ended <= 1  # The second ends at a bad record, or as soon as that is found.
     assert len(ids_of(Reader(paths[0], CONFIG).read(4))) == 6
