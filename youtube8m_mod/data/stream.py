@@ -156,8 +156,7 @@ def _chunks(path, monitor):
     data = _of_layout(path, opened[0], opened[1]).ignore_errors().batch(CHUNK)
     data = data.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)))
 
-    # No more is done here than must be: at the start of each pass TensorFlow looks through it in a new thread, and
-    # searches all of its kernels for each kind of operation there. In the thread that iterates it has done so before.
+    # No more is done here than must be: TensorFlow makes this function anew for each file.
     def place(before, chunk):
         index, offset = before
         size = tf.reduce_sum(tf.cast(tf.strings.length(chunk), tf.int64) + shards.FRAME_BYTES)
