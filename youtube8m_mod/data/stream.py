@@ -60,8 +60,8 @@ def _on_one_device(function):
         one.attr["experimental_ints_on_device"].b = True  # TensorFlow's name of the mark.
     for node in itertools.chain(graph.node, *(one.node_def for one in functions)):
         for value in node.attr.values():
-            for name in (value.func,) if value.HasField("func") else value.list.func:
-                name.name = names.get(name.name, name.name)
+            for reference in (value.func,) if value.HasField("func") else value.list.func:
+                reference.name = names.get(reference.name, reference.name)
     inputs, outputs = ([tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs))
 
     def imported(*values):
@@ -93,7 +93,7 @@ def stage(*element: tf.TensorSpec) -> Callable[[Callable[..., tf.data.Dataset]],
 
 
 def options() -> tf.data.Options:
-    """Options of every dataset: set where it begins, they hold for all that is made of it."""
+    """Options of every dataset: set once, they hold for all that is made of it."""
     chosen = tf.data.Options()
     chosen.deterministic = True
     # AUTOTUNE then means a call a core, at most 16, from the start. With the tuner the end of a pass at times waits for
