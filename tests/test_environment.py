@@ -86,6 +86,21 @@ def test_a_lookup_imports_nothing_and_prepare_may_come_twice(tmp_path):
     assert stderr_of_import(tmp_path, program=program) == [FATAL, "of Python"]
 
 
+def test_tables_and_plots_are_not_imported_for_keras(tmp_path):
+    """But by whoever needs them, at any time; and what TensorFlow writes is filtered whichever of the two is first."""
+    (tmp_path / "keras.py").write_text(
+        "import threading, tensorflow\ntry:\n    import pandas\nexcept ImportError as error:\n    pandas = error\n"
+        "thread = threading.Thread(target=__import__, args=('matplotlib',))\nthread.start()\nthread.join()\n"
+    )
+    for name in ("matplotlib", "pandas"):
+        (tmp_path / f"{name}.py").write_text("")
+    program = (
+        f"{IMPORT.replace('tensorflow', 'keras')}; import sys; assert keras.pandas.name == 'pandas'; "
+        "assert 'matplotlib' in sys.modules and 'pandas' not in sys.modules; import pandas; import tensorflow"
+    )
+    assert stderr_of_import(tmp_path, program=program) == [FATAL, "of Python"]
+
+
 def test_no_tensorflow(tmp_path):
     program = (
         f"import os, sys; os.remove({str(tmp_path / 'tensorflow.py')!r}); "

@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 # Severity, month and day, time, thread, source file and line: as absl writes before it is set up.
 _LOG_LINE = re.compile(rb"([IWE])\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
@@ -20,6 +21,9 @@ _BANNER = b"WARNING: All log messages before absl::InitializeLog() is called are
 _SEVERITIES = "IWE"  # F, what ends the process, is never hidden.
 _SECONDS = 10
 _YOUNG_OBJECTS = 50_000
+_LASTING = ("keras", "tensorflow")
+# Keras takes pandas' tables for arrays, and draws pictures: no command gives it the ones or asks for the others.
+_LEFT_OUT = ("matplotlib", "pandas")
 _process = {"prepared": False, "started": False}
 
 
@@ -60,16 +64,30 @@ def start() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow where it is found without, and filters stderr while it is loaded."""
+    """Finds TensorFlow and Keras where they are found without.
+
+    While the first of them loads, with the other, stderr is filtered; and what Keras imports only where it is
+    installed, a third of the time, is not.
+    """
+
+    loading_in = None  # The thread that loads them.
 
     def find_spec(self, name, path=None, target=None):
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name == "tensorflow" else None
+        if self.loading_in is not None:
+            if name in _LEFT_OUT and self.loading_in == threading.get_ident():
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in _LASTING else None
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def exec_module(module):
-                with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))), _lasting_objects():
-                    load(module)
+                self.loading_in = threading.get_ident()
+                try:
+                    with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))), _lasting_objects():
+                        load(module)
+                finally:
+                    self.loading_in = None
 
             spec.loader.exec_module = exec_module
         return spec
