@@ -11,7 +11,7 @@ from tests.models import golden_models
 from tests.models.golden_models import EVAL, EVAL_LOGITS, KL, NORMS, TRAIN
 from youtube8m_mod import losses
 from youtube8m_mod.distillation import softmax_divergence
-from youtube8m_mod.training.graph_passes import few_passes
+from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.training.optimizer import FusedAdam, StaircaseDecay
 
 GOLDEN = golden_data.item("mod_model")

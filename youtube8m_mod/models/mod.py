@@ -13,6 +13,7 @@ from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.layers.feature_scaling import FeatureScaling
 from youtube8m_mod.metrics import GAP, PERR, HitAt1
 from youtube8m_mod.models.batch import ReplicaPart, as_batch, check_labels, labels_of, without_texts
+from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.models.loss_means import LossMeans
 from youtube8m_mod.models.mixture import Mixture, make_node
 from youtube8m_mod.models.training_step import TrainingStep
@@ -238,7 +239,8 @@ class MOD(keras.Model):
         """
         if kwargs.get("class_weight") is not None:
             raise ValueError("Examples have several labels: expected sample_weight (batch, classes), got class_weight.")
-        return super().fit(without_texts(x), *args, validation_data=without_texts(validation_data), **kwargs)
+        with few_passes():
+            return super().fit(without_texts(x), *args, validation_data=without_texts(validation_data), **kwargs)
 
     def evaluate(self, x: Any = None, *args, **kwargs) -> Any:
         """As `keras.Model.evaluate`; x may be a dataset of batches as the reader gives them."""

@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from youtube8m_mod.training.graph_passes import few_passes
+from tests.models.trained_models import batch_of, trained_model
+from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.training.placement_report import collected_graphs
 
 ALL = ["pruning", "common_subgraph_elimination", "constfold", "arithmetic", "dependency", "common_subgraph_elimination"]
@@ -74,3 +76,11 @@ def test_a_function_is_optimised_in_the_scope_only_by_its_passes():
         inside = operations()
     assert inside.count("Sin") == 1 and "Cos" not in inside and not any("Fused" in name for name in inside)
     assert any("Fused" in name for name in operations())
+
+
+def test_fit_of_keras_makes_them_too(eager):
+    model, seen = trained_model(), []
+    model.compile("sgd")
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: seen.append(list(rewriting().optimizers)))
+    model.fit(batch_of(model, [9, 4]), np.zeros((2, 20), np.uint8), callbacks=[note], verbose=0)
+    assert seen == [ALL] and not rewriting().optimizers
