@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from youtube8m_mod import config
 from youtube8m_mod.distribution.placement import Placement
+from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.training import checkpoints
-from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.training.optimizer import FusedAdam
 
 FOUR = ("CPU:0", "CPU:1", "CPU:2", "CPU:3")

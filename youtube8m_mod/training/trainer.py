@@ -15,12 +15,12 @@ from youtube8m_mod.data.records import ReaderSettings
 from youtube8m_mod.distribution.placement import Placement
 from youtube8m_mod.errors import UserError
 from youtube8m_mod.layers.initializers import overwritten
+from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.models.mod import MOD
 from youtube8m_mod.models.size import check_memory
 from youtube8m_mod.overrides import check_positive
 from youtube8m_mod.training import callbacks as run_callbacks
 from youtube8m_mod.training import checkpoint_store, checkpoints, examples
-from youtube8m_mod.models.graph_passes import few_passes
 from youtube8m_mod.training.history import Interval
 from youtube8m_mod.training.optimizer import optimizer_of
 from youtube8m_mod.training.run import Run
