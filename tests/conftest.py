@@ -8,6 +8,8 @@ from pathlib import Path
 from youtube8m_mod import environment
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Threads of NumPy's library wait for work by turning round and round, on the core that another process could use.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 environment.prepare()
 
 import hypothesis  # noqa: E402

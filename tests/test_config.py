@@ -35,7 +35,8 @@ def shapes_of(config):
     with keras.StatelessScope(initialize_variables=False):
         model = MOD(config)
     shapes = {variable.path: tuple(variable.shape) for variable in model.trainable_variables}
-    keras.utils.clear_session()  # Else the next scope of Keras in this process would initialise these variables.
+    # Else the next scope of Keras in this process would initialise these variables. Looking for garbage takes long here.
+    keras.utils.clear_session(free_memory=False)
     return shapes
 
 
