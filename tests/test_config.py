@@ -35,7 +35,7 @@ def shapes_of(config):
     with keras.StatelessScope(initialize_variables=False):
         model = MOD(config)
     shapes = {variable.path: tuple(variable.shape) for variable in model.trainable_variables}
-    # Else the next scope of Keras in this process would initialise these variables. Looking for garbage takes long here.
+    # Else the next scope of Keras in this process would initialise these variables. Garbage can wait.
     keras.utils.clear_session(free_memory=False)
     return shapes
 

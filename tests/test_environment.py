@@ -111,16 +111,19 @@ def test_no_tensorflow(tmp_path):
     )
 
 
-def test_modules_of_commands_import_no_tensorflow():
-    """Else its lines would come before `run_main` can hide them, and `--help` would wait for it."""
+def test_modules_of_commands_and_actors_import_no_tensorflow():
+    """Else its lines would come before `prepare` can hide them, and `--help` would wait for it."""
     root = Path(__file__).parent.parent
     paths = [
         path.relative_to(root)
         for path in [*root.glob("*.py"), *root.glob("youtube8m_mod/**/*.py")]
         if re.search(r'^if __name__ == "__main__":\n    (run|from)', path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
+    paths += [path.relative_to(root) for path in root.glob("youtube8m_mod/*/ray_actor.py")]
     modules = [".".join(path.with_suffix("").parts) for path in paths]
-    assert {"train", "youtube8m_mod.export", "youtube8m_mod.demo", "youtube8m_mod.data.check"} < set(modules)
+    assert {"train", "youtube8m_mod.export", "youtube8m_mod.data.check", "youtube8m_mod.inference.ray_actor"} < set(
+        modules
+    )
     program = (
         f"import sys, {', '.join(modules)}; print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )

@@ -20,6 +20,8 @@ def test_names_are_loaded_when_used():
         "assert 'MOD' in dir(youtube8m_mod)\n"
         "from youtube8m_mod import ModelConfig, model_config\n"
         "assert not loaded(), loaded()\n"
+        "from youtube8m_mod import environment\n"
+        "environment.prepare()\n"  # TensorFlow is imported faster.
         "from youtube8m_mod import NeXtVLAD, MOD, losses\n"
         "assert 'keras' in loaded()\n"
         "from youtube8m_mod.layers.nextvlad import NeXtVLAD as Defined\n"

@@ -19,6 +19,9 @@ from youtube8m_mod.training import checkpoints
 TF_CONFIG = json.dumps({"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}})
 SERVERS = """
 import sys
+from youtube8m_mod import environment
+
+environment.prepare()  # TensorFlow is imported faster.
 import tensorflow as tf
 
 servers = [tf.distribute.Server({"worker": sys.argv[1:]}, job_name="worker", task_index=task) for task in range(2)]
@@ -29,6 +32,9 @@ sys.stdin.read()
 PORTS = range(20_000, 32_000)
 RUN = """
 import json, os, sys
+from youtube8m_mod import environment
+
+environment.prepare()
 import numpy as np
 from tests.distribution.placed_models import Run, batch
 from youtube8m_mod.distribution.placement import make_placement

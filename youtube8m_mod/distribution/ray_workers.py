@@ -1,7 +1,6 @@
 """Training over Ray: TensorFlow's servers in actors, one a subtree, reserved, watched, and named when one is lost."""
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from youtube8m_mod.distribution import ray_cluster
-from youtube8m_mod.distribution.servers import Servers, check_timeout, keep_to_loopback
+from youtube8m_mod.distribution.ray_actor import TensorFlowServer
+from youtube8m_mod.distribution.servers import Servers, check_timeout
 from youtube8m_mod.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,32 +19,6 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 600  # For an actor to import TensorFlow and start its server.
 _LAST_LOOK = 5  # Seconds in which a lost worker is found after TensorFlow has raised an error.
-
-
-class TensorFlowServer:
-    """A Ray actor that lends its node's devices: a `tf.distribute.Server` in its process."""
-
-    def __init__(self):
-        self._over = threading.Event()
-
-    def start(self, task: int, host: str) -> str:
-        """Starts the server as `worker:<task>`; returns its "host:port"."""
-        self._server = tf.distribute.Server(
-            {"worker": {task: f"{host}:0"}}, job_name="worker", task_index=task, start=False
-        )
-        port = int(self._server.target.rpartition(":")[2])
-        if host.startswith("127."):
-            keep_to_loopback(port)
-        self._server.start()
-        return f"{host}:{port}"
-
-    def ping(self) -> int:
-        """A sign of life: the number of its process."""
-        return os.getpid()
-
-    def live(self) -> None:
-        """Ends with the actor: who waits for it knows of its death at once."""
-        self._over.wait()
 
 
 class RayWorkers(Servers):

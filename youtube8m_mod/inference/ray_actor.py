@@ -1,7 +1,9 @@
-"""What a Ray actor of inference does. Nothing is imported here: an actor answers as soon as it has its device."""
+"""What a Ray actor of inference does. It answers as soon as it has its device: TensorFlow comes with the models."""
 
 import os
 from typing import TYPE_CHECKING
+
+from youtube8m_mod import environment
 
 if TYPE_CHECKING:
     from youtube8m_mod.inference.pieces import Piece
@@ -10,6 +12,9 @@ if TYPE_CHECKING:
 
 class Localizing:
     """A `Localizer` with its models."""
+
+    def __init__(self):
+        environment.prepare()
 
     def load(self, folder: str, inference: "Inference") -> None:
         """Loads the models.
