@@ -2,7 +2,7 @@
 
 TF_CPP_MIN_LOG_LEVEL silences TensorFlow's C++ log, but not the lines that its libraries write while they are loaded
 (that no GPU was found, that oneDNN is on): those reach stderr whatever the variable says. They are filtered here, by
-the same variable, and only while TensorFlow is imported.
+the same variable, and only while TensorFlow or Keras is imported.
 """
 
 import contextlib
