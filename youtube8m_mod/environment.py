@@ -67,7 +67,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Finds TensorFlow and Keras where they are found without.
 
     While the first of them loads, with the other, stderr is filtered; and what Keras imports only where it is
-    installed, a third of the time, is not.
+    installed, a fifth of the time, is not.
     """
 
     loading_in = None  # The thread that loads them.
