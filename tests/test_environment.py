@@ -89,7 +89,9 @@ def test_a_lookup_imports_nothing_and_prepare_may_come_twice(tmp_path):
 def test_tables_and_plots_are_not_imported_for_keras(tmp_path):
     """But by whoever needs them, at any time; and what TensorFlow writes is filtered whichever of the two is first."""
     (tmp_path / "keras.py").write_text(
-        "import threading, tensorflow\ntry:\n    import pandas\nexcept ImportError as error:\n    pandas = error\n"
+        "import importlib.util, threading, tensorflow\n"
+        "assert importlib.util.find_spec('pandas').origin\n"  # As libraries look for what they may have to know of.
+        "try:\n    import pandas\nexcept ImportError as error:\n    pandas = error\n"
         "thread = threading.Thread(target=__import__, args=('matplotlib',))\nthread.start()\nthread.join()\n"
     )
     for name in ("matplotlib", "pandas"):

@@ -6,6 +6,7 @@ the same variable, and only while TensorFlow or Keras is imported.
 """
 
 import contextlib
+import functools
 import gc
 import importlib.abc
 import importlib.machinery
@@ -67,30 +68,43 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Finds TensorFlow and Keras where they are found without.
 
     While the first of them loads, with the other, stderr is filtered; and what Keras imports only where it is
-    installed, a fifth of the time, is not.
+    installed, a fifth of the time, is found but cannot be imported.
     """
 
-    loading_in = None  # The thread that loads them.
+    def __init__(self):
+        self._lock, self._loading_in = threading.Lock(), None  # The thread that loads them.
 
     def find_spec(self, name, path=None, target=None):
-        if self.loading_in is not None:
-            if name in _LEFT_OUT and self.loading_in == threading.get_ident():
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        left_out = name in _LEFT_OUT and self._loading_in == threading.get_ident()
+        if not left_out and name not in _LASTING:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in _LASTING else None
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def exec_module(module):
-                self.loading_in = threading.get_ident()
-                try:
-                    with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))), _lasting_objects():
-                        load(module)
-                finally:
-                    self.loading_in = None
-
-            spec.loader.exec_module = exec_module
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        if left_out:
+            spec.loader = _NoLoader()
+        else:
+            spec.loader.exec_module = functools.partial(self._exec_module, spec.loader.exec_module)
         return spec
+
+    def _exec_module(self, load, module):
+        with self._lock:
+            first = self._loading_in is None
+            if first:
+                self._loading_in = threading.get_ident()
+        if not first:
+            load(module)
+            return
+        try:
+            with _filtered_stderr(_hidden(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))), _lasting_objects():
+                load(module)
+        finally:
+            self._loading_in = None
+
+
+class _NoLoader(importlib.abc.Loader):
+    def exec_module(self, module):
+        raise ModuleNotFoundError(f"No module named {module.__name__!r}", name=module.__name__)
 
 
 def _hidden(level):

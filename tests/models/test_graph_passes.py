@@ -56,6 +56,12 @@ def test_a_pass_that_is_asked_for_is_made(switches, option):
         assert rewriting() == before
 
 
+def test_what_is_switched_in_the_scope_stays(switches):
+    with few_passes():
+        switches(constant_folding=False)
+    assert rewriting().constant_folding == rewriting().OFF
+
+
 def operations():
     """Names of the operations of a function as TensorFlow runs it."""
 

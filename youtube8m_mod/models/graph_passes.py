@@ -40,8 +40,9 @@ def few_passes() -> Iterator[None]:
     rewriting = config.graph_options.rewrite_options
     rewriting.optimizers[:] = [name for name, switch, value in _PASSES if switches.get(switch, value) == value]
     rewriting.meta_optimizer_iterations = rewriting.ONE
-    eager_context.function_call_options = context.FunctionCallOptions(given.executor_type, config)
+    own = eager_context.function_call_options = context.FunctionCallOptions(given.executor_type, config)
     try:
         yield
     finally:
-        eager_context.function_call_options = given
+        if eager_context.function_call_options is own:  # Nobody has switched anything meanwhile.
+            eager_context.function_call_options = given
