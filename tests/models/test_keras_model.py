@@ -71,12 +71,12 @@ def test_fit_with_validation_evaluate_and_predict(dataset, optimizer, placement)
     model = compiled(optimizer, placement)
     before = [variable.numpy() for variable in model.trainable_variables]
     history = model.fit(dataset, epochs=2, validation_data=dataset, verbose=0).history
-    gc.collect()  # The older an iterator of TensorFlow's strategies is, the longer its end may wait.
+    gc.collect(1)  # The older an iterator of TensorFlow's strategies is, the longer its end may wait.
     assert set(history) == LOSSES | {f"val_{name}" for name in LOSSES | SCORES}
     assert np.isfinite(list(history.values())).all()
     assert all(np.any(variable != start) for variable, start in zip(model.trainable_variables, before))
     values = model.evaluate(dataset, verbose=0, return_dict=True)
-    gc.collect()
+    gc.collect(1)
     assert values == {name: history[f"val_{name}"][-1] for name in LOSSES | SCORES}
     assert model.predict(dataset, verbose=0).shape == (6, 30)
 
